@@ -1,0 +1,1 @@
+//! The programs a newcomer runs first, and the host code they share.

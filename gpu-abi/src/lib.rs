@@ -1,0 +1,1 @@
+//! The wire contract between device code and the host daemon.

@@ -1,0 +1,1 @@
+//! The emulated GPU: fibers, warps, blocks, schedulers, replay.

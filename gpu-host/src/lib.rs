@@ -1,0 +1,1 @@
+//! Devices, sessions and typed launches.

@@ -1,0 +1,1 @@
+//! What it is to be a GPU thread: ids, groups, barriers, votes, scoped atomics.

@@ -1,0 +1,1 @@
+//! Files for GPU kernels: the device file API and its page cache.

@@ -1,0 +1,1 @@
+//! Serves regions: validates what devices ask for and does the I/O.

@@ -1,0 +1,1 @@
+//! One conformance suite, instantiated for every backend.
