@@ -1,0 +1,70 @@
+//! What `#[kernel]` expands to. The attribute checks the signature; `__kernel!` knows the target.
+
+use core::fmt;
+
+use bytemuck::Pod;
+
+/// A kernel as the host sees it: `#[kernel] fn name(args: A)` makes a `static name: Kernel<A>`.
+#[cfg(not(target_arch = "nvptx64"))]
+pub struct Kernel<A> {
+    name: &'static str,
+    module: &'static str,
+    entry: fn(A),
+}
+
+#[cfg(not(target_arch = "nvptx64"))]
+impl<A: Pod> Kernel<A> {
+    /// For `#[kernel]`; `module` is the path of the module in which it stands.
+    #[must_use]
+    pub const fn new(name: &'static str, module: &'static str, entry: fn(A)) -> Self {
+        Self { name, module, entry }
+    }
+
+    /// The kernel's name: also that of its symbol in PTX.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The path of the module in which the kernel stands.
+    #[must_use]
+    pub const fn module(&self) -> &'static str {
+        self.module
+    }
+
+    /// What each thread of a launch runs.
+    #[must_use]
+    pub const fn entry(&self) -> fn(A) {
+        self.entry
+    }
+
+    /// Runs the kernel for the calling thread: outside an emulator, as a launch of a single thread.
+    pub fn call(&self, args: A) {
+        (self.entry)(args);
+    }
+}
+
+#[cfg(not(target_arch = "nvptx64"))]
+impl<A> fmt::Debug for Kernel<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kernel")
+            .field("name", &self.name)
+            .field("module", &self.module)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(not(target_arch = "nvptx64"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __kernel {
+    ({ $(#[$outer:meta])* } { $(#[$inner:meta])* } $vis:vis fn $name:ident ($arg:pat, $ty:ty) $body:block) => {
+        $(#[$outer])*
+        #[allow(non_upper_case_globals)]
+        $vis static $name: $crate::Kernel<$ty> = {
+            $(#[$inner])*
+            fn $name($arg: $ty) $body
+            $crate::Kernel::new(::core::stringify!($name), ::core::module_path!(), $name)
+        };
+    };
+}
