@@ -15,10 +15,12 @@ pub mod mock;
 pub mod region;
 pub mod request;
 pub mod ring;
+pub mod slice;
 pub mod words;
 
 pub use errno::Errno;
 pub use layout::{RegionConfig, RegionLayout};
 pub use region::Region;
 pub use request::{Completion, FileInfo, Op, OpenFlags, Request};
+pub use slice::DeviceSlice;
 pub use words::{Atomics, HostAtomics, Word32, Word64};

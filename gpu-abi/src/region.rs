@@ -41,6 +41,15 @@ impl<A: Atomics> Region<A> {
         region
     }
 
+    /// A region that is known to be laid out so.
+    ///
+    /// # Safety
+    /// As [`Region::attach`], for `layout.total` bytes that [`Region::create`] laid out.
+    #[inline]
+    pub const unsafe fn with_layout(base: NonNull<u8>, layout: RegionLayout) -> Region<A> {
+        Region { base, layout, words: PhantomData }
+    }
+
     /// Attaches to a region that the other side has laid out; `EPROTO` if its header is not one of
     /// this protocol version or describes more than `len` bytes.
     ///
