@@ -46,7 +46,6 @@ pub mod thread;
 mod time;
 mod wait;
 mod warp;
-mod words;
 
 #[cfg(not(target_arch = "nvptx64"))]
 use host::body as arch;
@@ -61,5 +60,4 @@ pub use kernel::Kernel;
 pub use log::__log;
 pub use time::{clock, nanosleep};
 pub use wait::{WaitWord, relax, wait_while_eq, wake};
-pub use words::SystemWords;
 pub use warp::{active_mask, ballot, match_any, shfl, shfl_u64, sync_threads, sync_warp};
