@@ -1,1 +1,51 @@
 //! Files for GPU kernels: the device file API and its page cache.
+//!
+//! A kernel receives an [`Fs`] in its arguments and uses it as it would use `std::fs`; every call
+//! takes a [`Group`](gpu_rt::Group) first, which says how many threads make it together:
+//!
+//! ```
+//! use gpu_rt::{Block, Group};
+//! # use gpufs::{Errno, Fs, IoBufMut, OpenOptions};
+//! fn first_bytes(fs: Fs, path: &[u8], buf: &mut [u8]) -> Result<usize, Errno> {
+//!     let file = fs.open(&Block, path, OpenOptions::new())?;   // one request for the block
+//!     let n = file.read_at(&Block, buf, 0)?;                   // a hit needs no request at all
+//!     file.close(&Block);
+//!     Ok(n)
+//! }
+//! ```
+//!
+//! Modules, from the top: [`file`] and [`view`] (what kernels call), [`cache`](crate) (pages),
+//! [`index`] and [`evict`] (its policies, type parameters of [`Fs`]), `port` (requests), and
+//! [`layout`] (what the host writes into device memory to mount it: a header; zeroed memory is a
+//! valid initial state for all the rest).
+#![no_std]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod bitmap;
+mod cache;
+pub mod dir;
+pub mod evict;
+pub mod file;
+pub mod frame;
+pub mod index;
+mod inflight;
+pub mod layout;
+mod mount;
+mod open;
+pub mod pending;
+mod port;
+mod prefetch;
+pub mod stats;
+pub mod view;
+
+pub use dir::Dir;
+pub use evict::{Clock, Eviction, Fifo};
+pub use file::{File, IoBufMut, OpenOptions};
+pub use gpu_abi::request::DirEntry;
+pub use gpu_abi::{DeviceSlice, Errno, FileInfo};
+pub use index::{HashIndex, PageIndex};
+pub use layout::{MountConfig, MountHeader, MountLayout};
+pub use mount::Fs;
+pub use pending::Pending;
+pub use stats::Stats;
+pub use view::View;

@@ -1,0 +1,411 @@
+//! Pages: found, fetched, pinned. The life of a miss, in the order in which resources are taken:
+//! completion cell (with its transfer slot) → index entry → frame. Whoever waits for a frame holds
+//! no lock, and whoever holds a frame waits for nothing but the host.
+
+use crate::evict::Eviction;
+use crate::file::File;
+use crate::frame::PageKey;
+use crate::index::{Entry, PageIndex};
+use crate::inflight::{IDLE, NO_FRAME, OWNED};
+use crate::mount::Fs;
+use crate::port::{Patience, Pool};
+use crate::stats::Count;
+use bytemuck::{Pod, Zeroable};
+use gpu_abi::request::{WINDOW_DEVICE, WINDOW_SLOTS};
+use gpu_abi::{Errno, Op, Request};
+use gpu_rt::Group;
+use gpu_rt::atomic::Ordering;
+
+/// How long to look for a frame, while nobody else gets one either, before saying `EBUSY`.
+const BUSY_AFTER_NS: u64 = 200_000_000;
+
+/// A pinned page.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Page {
+    pub(crate) frame: u32,
+    /// Valid bytes: fewer than the page size at the end of the file.
+    pub(crate) len: u32,
+}
+
+/// Where a page is.
+pub(crate) enum Located {
+    /// In a frame, and pinned now.
+    Pinned(Page),
+    /// Being fetched in this cell; its `turn` as last seen.
+    InFlight { cell: u32, turn: u32 },
+    /// Nowhere.
+    Absent,
+}
+
+/// What a leader found, for its group.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Found {
+    page: Page,
+    /// The cell whose transfer slot still holds the bytes, or [`NO_CELL`].
+    cell: u32,
+}
+
+const NO_CELL: u32 = u32::MAX;
+
+impl<I: PageIndex, E: Eviction> Fs<I, E> {
+    /// Looks for a page, and pins it if it is there.
+    #[inline]
+    pub(crate) fn locate(&self, key: PageKey) -> Located {
+        let found = self.pages().find(key, |entry| {
+            let number = entry.number();
+            if entry.is_in_flight() {
+                let record = self.in_flight(number);
+                // Acquire: pairs with `change_turn`. Read before the key: if the record has moved
+                // on to another page meanwhile, either the key tells or the turn is out of date.
+                let turn = record.turn.load(Ordering::Acquire);
+                (record.key.load(Ordering::Relaxed) == key.0)
+                    .then_some(Located::InFlight { cell: number, turn })
+            } else {
+                let frame = self.frames().get(number as usize)?;
+                let len = frame.try_pin(key)?;
+                Some(Located::Pinned(Page { frame: number, len }))
+            }
+        });
+        found.unwrap_or(Located::Absent)
+    }
+
+    /// Pins a page if it is in the cache.
+    #[inline]
+    pub(crate) fn pin_if_cached(&self, key: PageKey) -> Option<Page> {
+        let Located::Pinned(page) = self.locate(key) else { return None };
+        self.count(Count::Hits, 1);
+        E::used(self.policy(), &self.frames()[page.frame as usize]);
+        Some(page)
+    }
+
+    /// Pins page `number` of `file` for the group, fetching it if need be.
+    pub(crate) fn pin<G: Group>(
+        &self,
+        group: &G,
+        file: &File<I, E>,
+        number: u32,
+    ) -> Result<Page, Errno> {
+        let key = PageKey::new(file.version(), number);
+        let found = self.by_leader(group, || {
+            if let Some(page) = self.pin_if_cached(key) {
+                return Ok(Found { page, cell: NO_CELL });
+            }
+            self.find_or_fetch::<G>(file, key)
+        })?;
+        if found.cell != NO_CELL {
+            let slot = self.region().slot(found.cell).ok_or(Errno::EPROTO)?;
+            let data = self.frame_data(found.page.frame);
+            // SAFETY: the frame is BUSY and ours, the slot belongs to our cell, whose answer has
+            // come; both hold a page, and `len` is at most that.
+            unsafe { gpu_rt::mem::copy(group, data, slot, found.page.len as usize) };
+            group.sync();
+            if group.is_leader() {
+                self.publish_page(key, found.cell, found.page);
+            }
+        }
+        Ok(found.page)
+    }
+
+    /// A leader's part of [`Fs::pin`], when a first look found nothing.
+    fn find_or_fetch<G: Group>(&self, file: &File<I, E>, key: PageKey) -> Result<Found, Errno> {
+        let mut patience = Patience::new();
+        loop {
+            match self.locate(key) {
+                Located::Pinned(page) => {
+                    self.count(Count::Hits, 1);
+                    E::used(self.policy(), &self.frames()[page.frame as usize]);
+                    return Ok(Found { page, cell: NO_CELL });
+                }
+                Located::InFlight { cell, turn } => {
+                    let record = self.in_flight(cell);
+                    if record.key.load(Ordering::Relaxed) == key.0 && record.adopt() {
+                        self.count(Count::Hits, 1);
+                        self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
+                        if let Some(found) = self.finish_adopted(cell)? {
+                            self.read_ahead(file, key.page());
+                            return Ok(found);
+                        }
+                        continue;
+                    }
+                    self.count(Count::Waits, 1);
+                    patience.wait(&self.region(), &record.turn, turn)?;
+                }
+                Located::Absent => {
+                    let cell = self.claim(self.read_pool())?;
+                    if self.begin(key, cell, OWNED) {
+                        self.count(Count::Misses, 1);
+                        return self.fetch::<G>(file, key, cell);
+                    }
+                    self.release_cell(cell);
+                    // Another thread was faster, or the page's old frame is on its way out.
+                    patience.spin(&self.region())?;
+                }
+            }
+        }
+    }
+
+    /// The cells that page reads use.
+    pub(crate) fn read_pool(&self) -> Pool {
+        if self.is_direct() { Pool::Calls } else { Pool::Slots }
+    }
+
+    pub(crate) fn is_direct(&self) -> bool {
+        self.header().window_base != 0
+    }
+
+    /// Enters the page as being fetched in `cell`, which the caller has claimed; `false` if it is in
+    /// the index already.
+    pub(crate) fn begin(&self, key: PageKey, cell: u32, state: u32) -> bool {
+        let record = self.in_flight(cell);
+        record.frame.store(NO_FRAME, Ordering::Relaxed);
+        record.state.store(state, Ordering::Relaxed);
+        record.key.store(key.0, Ordering::Relaxed);
+        let is_same = |entry: Entry| {
+            let number = entry.number();
+            if entry.is_in_flight() {
+                self.in_flight(number).key.load(Ordering::Relaxed) == key.0
+            } else {
+                self.frames()[number as usize].holds(key)
+            }
+        };
+        // The release inside `insert` publishes the record.
+        if self.pages().insert(key, Entry::in_flight(cell), is_same) {
+            return true;
+        }
+        record.key.store(0, Ordering::Relaxed);
+        record.state.store(IDLE, Ordering::Relaxed);
+        false
+    }
+
+    /// Fetches a page that [`Fs::begin`] entered, and waits for it.
+    fn fetch<G: Group>(&self, file: &File<I, E>, key: PageKey, cell: u32) -> Result<Found, Errno> {
+        let frame = match self.take_frame(true) {
+            Ok(frame) => frame,
+            Err(e) => {
+                self.abandon(key, cell, None);
+                return Err(e);
+            }
+        };
+        let tag = self.post::<G>(cell, self.read_request(file, key.page(), cell, frame))?;
+        self.read_ahead(file, key.page());
+        let answer = self.wait_for(cell, tag)?.result();
+        self.arrived(key, cell, frame, answer)
+    }
+
+    /// The request that reads a page into a frame, or into the cell's transfer slot.
+    pub(crate) fn read_request(
+        &self,
+        file: &File<I, E>,
+        page: u32,
+        cell: u32,
+        frame: u32,
+    ) -> Request {
+        let h = self.header();
+        let (window, buf) = if self.is_direct() {
+            (WINDOW_DEVICE, self.frame_data(frame) as u64 - h.window_base)
+        } else {
+            (WINDOW_SLOTS, u64::from(cell) * u64::from(h.slot_size))
+        };
+        Request {
+            op: Op::Read as u8,
+            window,
+            handle: file.handle(),
+            offset: u64::from(page) << h.page_shift,
+            buf,
+            len: self.page_size() as u32,
+            ..Request::zeroed()
+        }
+    }
+
+    /// The answer to a page's read is there: the page is published, unless it lies in a slot.
+    fn arrived(
+        &self,
+        key: PageKey,
+        cell: u32,
+        frame: u32,
+        answer: Result<u64, Errno>,
+    ) -> Result<Found, Errno> {
+        let len = match answer {
+            Ok(len) => len.min(self.page_size() as u64) as u32,
+            Err(e) => {
+                self.abandon(key, cell, Some(frame));
+                return Err(e);
+            }
+        };
+        self.count(Count::BytesFetched, u64::from(len));
+        let page = Page { frame, len };
+        if !self.is_direct() {
+            return Ok(Found { page, cell });
+        }
+        self.publish_page(key, cell, page);
+        Ok(Found { page, cell: NO_CELL })
+    }
+
+    /// Takes over a prefetched page: waits for its bytes. `None` if the prefetch had failed: the
+    /// page is then absent again.
+    fn finish_adopted(&self, cell: u32) -> Result<Option<Found>, Errno> {
+        let record = self.in_flight(cell);
+        let key = PageKey(record.key.load(Ordering::Relaxed));
+        let frame = match record.frame.load(Ordering::Relaxed) {
+            // Through a slot: the frame comes last.
+            NO_FRAME => match self.take_frame(true) {
+                Ok(frame) => frame,
+                Err(e) => {
+                    // The read may be under way still; its slot is ours until it ends.
+                    self.wait_for(cell, record.tag.load(Ordering::Relaxed))?.result().ok();
+                    self.abandon(key, cell, None);
+                    return Err(e);
+                }
+            },
+            frame => frame,
+        };
+        let answer = self.wait_for(cell, record.tag.load(Ordering::Relaxed))?.result();
+        Ok(self.arrived(key, cell, frame, answer).ok())
+    }
+
+    /// As [`Fs::finish_adopted`], for a page that nobody came for: it joins the cache unpinned.
+    pub(crate) fn settle_adopted(&self, cell: u32) -> Result<(), Errno> {
+        let key = PageKey(self.in_flight(cell).key.load(Ordering::Relaxed));
+        if let Some(found) = self.finish_adopted(cell)? {
+            if found.cell != NO_CELL {
+                let slot = self.region().slot(cell).ok_or(Errno::EPROTO)?;
+                let data = self.frame_data(found.page.frame);
+                // SAFETY: as in `pin`, by this thread alone.
+                unsafe { slot.copy_to_nonoverlapping(data, found.page.len as usize) };
+                self.publish_page(key, cell, found.page);
+            }
+            self.unpin(found.page, false);
+        }
+        Ok(())
+    }
+
+    /// BUSY frame → READY with one pin, in the index; the cell is given back.
+    fn publish_page(&self, key: PageKey, cell: u32, page: Page) {
+        self.frames()[page.frame as usize].publish(key, page.len, 1);
+        self.pages().replace(key, Entry::in_flight(cell), Entry::frame(page.frame));
+        self.retire(cell);
+    }
+
+    /// Undoes [`Fs::begin`]: the page is absent again.
+    pub(crate) fn abandon(&self, key: PageKey, cell: u32, frame: Option<u32>) {
+        self.pages().remove(key, Entry::in_flight(cell));
+        if let Some(frame) = frame {
+            self.put_frame(frame);
+        }
+        self.retire(cell);
+    }
+
+    fn retire(&self, cell: u32) {
+        let record = self.in_flight(cell);
+        record.key.store(0, Ordering::Relaxed);
+        record.state.store(IDLE, Ordering::Relaxed);
+        record.change_turn();
+        self.release_cell(cell);
+    }
+
+    /// A BUSY frame for the caller: a free one, or an evicted page's. Waits if `wait`.
+    pub(crate) fn take_frame(&self, wait: bool) -> Result<u32, Errno> {
+        let globals = self.globals();
+        let mut seen = globals.taken.load(Ordering::Relaxed);
+        let mut since = 0;
+        loop {
+            if let Some(frame) = self.try_take_frame() {
+                globals.taken.fetch_add(1, Ordering::Relaxed);
+                return Ok(frame);
+            }
+            if !wait {
+                return Err(Errno::EAGAIN);
+            }
+            self.reap_prefetches();
+            // Pins of other threads pass; those that everybody holds while waiting for more do not.
+            let (now, taken) = (gpu_rt::clock(), globals.taken.load(Ordering::Relaxed));
+            if since == 0 || taken != seen {
+                (since, seen) = (now, taken);
+            } else if now - since > BUSY_AFTER_NS {
+                return Err(Errno::EBUSY);
+            }
+            gpu_rt::relax();
+        }
+    }
+
+    fn try_take_frame(&self) -> Option<u32> {
+        if let Some(frame) = self.pop_free() {
+            self.frames()[frame as usize].take_free();
+            return Some(frame);
+        }
+        let frames = self.frames();
+        let globals = self.globals();
+        if globals.fresh.load(Ordering::Relaxed) < frames.len() as u32 {
+            let fresh = globals.fresh.fetch_add(1, Ordering::Relaxed);
+            if let Some(frame) = frames.get(fresh as usize) {
+                frame.take_free();
+                return Some(fresh);
+            }
+            // Do not let the counter run on and wrap.
+            globals.fresh.store(frames.len() as u32, Ordering::Relaxed);
+        }
+        // Twice around: once to take second chances away, once to take a page.
+        for _ in 0..2 * frames.len() {
+            let Some(at) = E::propose(self.policy(), frames) else { continue };
+            let Some(frame) = frames.get(at as usize) else { continue };
+            if let Some(old) = frame.take_for_eviction() {
+                self.count(Count::Evictions, 1);
+                self.pages().remove(old, Entry::frame(at));
+                frame.forget();
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// BUSY frame → free.
+    fn put_frame(&self, frame: u32) {
+        self.frames()[frame as usize].put_free();
+        self.push_free(frame);
+    }
+
+    fn pop_free(&self) -> Option<u32> {
+        let free = &self.globals().free;
+        // Acquire: pairs with `push_free`'s release, for `next_free` and all its last owner did.
+        let mut head = free.load(Ordering::Acquire);
+        loop {
+            let frame = (head as u32).checked_sub(1)?;
+            let next = self.frames()[frame as usize].next_free.load(Ordering::Relaxed);
+            // The tag makes a head that came back after a pop and a push a different one.
+            let new = (head >> 32).wrapping_add(1) << 32 | u64::from(next);
+            match free.compare_exchange(head, new, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => return Some(frame),
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    fn push_free(&self, frame: u32) {
+        let free = &self.globals().free;
+        let mut head = free.load(Ordering::Relaxed);
+        loop {
+            self.frames()[frame as usize].next_free.store(head as u32, Ordering::Relaxed);
+            let new = (head >> 32).wrapping_add(1) << 32 | u64::from(frame + 1);
+            // Release: pairs with `pop_free`'s acquire.
+            match free.compare_exchange(head, new, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Gives a pin back. If `drop_page`, a page that nobody else uses leaves the cache at once, and
+    /// its frame, still warm in the processor's caches, is the next to be filled.
+    pub(crate) fn unpin(&self, page: Page, drop_page: bool) {
+        let frame = &self.frames()[page.frame as usize];
+        if frame.unpin()
+            && drop_page
+            && let Some(key) = frame.take_for_eviction()
+        {
+            self.pages().remove(key, Entry::frame(page.frame));
+            self.put_frame(page.frame);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Pages fetched before anybody asks: sequential read-ahead, and the start of asynchronous reads.
+//!
+//! A prefetched page stays in its request's cell (and transfer slot) until it is first touched: who
+//! touches it adopts the request and finishes it. At most a quarter of the cells may be so taken. A
+//! ring remembers them in order of age; the oldest that has arrived makes room for a new one.
+
+use crate::cache::Located;
+use crate::evict::Eviction;
+use crate::file::File;
+use crate::frame::PageKey;
+use crate::index::PageIndex;
+use crate::inflight::{AHEAD, STARTING};
+use crate::mount::Fs;
+use crate::stats::Count;
+use gpu_abi::Errno;
+use gpu_rt::atomic::Ordering;
+
+/// Pages that sequential reading keeps ahead of the reader, at most.
+const MAX_WINDOW: u32 = 16;
+
+impl<I: PageIndex, E: Eviction> Fs<I, E> {
+    /// Starts to fetch a page without waiting for anything.
+    ///
+    /// # Errors
+    /// `EAGAIN` if that needs something that is not free now.
+    pub(crate) fn prefetch_page(&self, file: &File<I, E>, number: u32) -> Result<(), Errno> {
+        let key = PageKey::new(file.version(), number);
+        match self.locate(key) {
+            Located::Pinned(page) => {
+                self.unpin(page, false);
+                return Ok(());
+            }
+            Located::InFlight { .. } => return Ok(()),
+            Located::Absent => {}
+        }
+        let globals = self.globals();
+        let quota = self.header().prefetch_quota;
+        if globals.prefetches.fetch_add(1, Ordering::Relaxed) >= quota {
+            globals.prefetches.fetch_sub(1, Ordering::Relaxed);
+            self.reap_prefetches();
+            return Err(Errno::EAGAIN);
+        }
+        let begun = self.try_begin(key);
+        let Ok((cell, frame)) = begun else {
+            globals.prefetches.fetch_sub(1, Ordering::Relaxed);
+            return begun.map(drop);
+        };
+        let record = self.in_flight(cell);
+        record.frame.store(frame, Ordering::Relaxed);
+        let request = self.read_request(file, number, cell, frame);
+        match self.post_alone(cell, request) {
+            Ok(tag) => record.tag.store(tag, Ordering::Relaxed),
+            Err(e) => {
+                globals.prefetches.fetch_sub(1, Ordering::Relaxed);
+                return Err(e);
+            }
+        }
+        self.count(Count::Prefetches, 1);
+        // Release: pairs with `adopt`. Whoever waits already may adopt now.
+        record.state.store(AHEAD, Ordering::Release);
+        record.change_turn();
+        self.remember(cell);
+        Ok(())
+    }
+
+    /// A cell, an index entry and, for direct reads, a frame, without waiting.
+    fn try_begin(&self, key: PageKey) -> Result<(u32, u32), Errno> {
+        let cell = self.try_claim(self.read_pool()).ok_or(Errno::EAGAIN)?;
+        if !self.begin(key, cell, STARTING) {
+            self.release_cell(cell);
+            return Err(Errno::EAGAIN);
+        }
+        if !self.is_direct() {
+            return Ok((cell, crate::inflight::NO_FRAME));
+        }
+        match self.take_frame(false) {
+            Ok(frame) => Ok((cell, frame)),
+            Err(e) => {
+                self.abandon(key, cell, None);
+                Err(e)
+            }
+        }
+    }
+
+    /// Notes a prefetch in the ring; the one that stood in its place is settled if it has arrived.
+    fn remember(&self, cell: u32) {
+        let ring = self.prefetch_ring();
+        let next = self.globals().prefetch_next.fetch_add(1, Ordering::Relaxed);
+        let place = &ring[next as usize % ring.len()];
+        let turn = self.in_flight(cell).turn.load(Ordering::Relaxed);
+        let old = place.swap(u64::from(turn) << 32 | u64::from(cell + 1), Ordering::Relaxed);
+        // One that has not arrived is forgotten here, but not lost: it is in the index still, and
+        // its page's first user finishes it.
+        self.settle(old);
+    }
+
+    /// Lets prefetched pages that have arrived, and that nobody touched, join the cache, so that
+    /// their cells are free. Called by those who found no cell, frame or quota.
+    pub(crate) fn reap_prefetches(&self) {
+        if self.globals().prefetches.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        for place in self.prefetch_ring() {
+            self.settle(place.load(Ordering::Relaxed));
+        }
+    }
+
+    fn settle(&self, remembered: u64) {
+        let Some(cell) = (remembered as u32).checked_sub(1) else { return };
+        let record = self.in_flight(cell);
+        let is_the_same = record.turn.load(Ordering::Relaxed) == (remembered >> 32) as u32;
+        if is_the_same
+            && record.state.load(Ordering::Relaxed) == AHEAD
+            // Through a slot it needs a frame to settle, which it must not wait for.
+            && self.is_direct()
+            && self.is_answered(cell, record.tag.load(Ordering::Relaxed))
+            && record.adopt()
+        {
+            self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
+            // It has arrived, so this does not wait; an error leaves the page absent.
+            self.settle_adopted(cell).ok();
+        }
+    }
+
+    /// Called when page `number` of `file` was fetched: keeps some pages ahead of a reader who
+    /// goes through the file from page to page.
+    pub(crate) fn read_ahead(&self, file: &File<I, E>, number: u32) {
+        let record = file.record();
+        let is_next = record.next_page.swap(number.wrapping_add(1), Ordering::Relaxed) == number;
+        if !is_next || number == 0 {
+            record.window.store(0, Ordering::Relaxed);
+            record.ahead.store(number, Ordering::Relaxed);
+            return;
+        }
+        let window = (record.window.load(Ordering::Relaxed) * 2).clamp(2, MAX_WINDOW);
+        record.window.store(window, Ordering::Relaxed);
+        let begun = record.ahead.load(Ordering::Relaxed).max(number);
+        let end = file.size().div_ceil(self.page_size() as u64).min(u64::from(u32::MAX)) as u32;
+        let goal = (number + window).min(end.saturating_sub(1));
+        // In batches of half a window.
+        if begun >= number + window / 2 {
+            return;
+        }
+        for page in begun + 1..=goal {
+            if self.prefetch_page(file, page).is_err() {
+                break;
+            }
+            record.ahead.store(page, Ordering::Relaxed);
+        }
+    }
+}

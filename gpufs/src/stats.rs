@@ -1,0 +1,72 @@
+//! What a mount counted, in device memory, spread over lines so that SMs do not share one.
+
+use gpu_rt::atomic::{DeviceAtomicU64, Ordering};
+
+/// Lines of counters in a mount; an SM uses the one of its number modulo this.
+pub const STATS_LINES: usize = 16;
+
+/// One line of counters.
+#[repr(C, align(64))]
+pub struct StatsLine {
+    words: [DeviceAtomicU64; 8],
+}
+
+/// What is counted: the word's place in its line.
+#[derive(Clone, Copy)]
+pub(crate) enum Count {
+    Hits = 0,
+    Misses = 1,
+    Evictions = 2,
+    Requests = 3,
+    BytesFetched = 4,
+    Prefetches = 5,
+    Waits = 6,
+    Opens = 7,
+}
+
+impl StatsLine {
+    #[inline]
+    pub(crate) fn add(&self, what: Count, n: u64) {
+        self.words[what as usize].fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+/// The sums over all lines at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Page look-ups answered from the cache.
+    pub hits: u64,
+    /// Page look-ups that posted a read.
+    pub misses: u64,
+    /// Pages that made room for others.
+    pub evictions: u64,
+    /// Requests posted to the host, of every kind.
+    pub requests: u64,
+    /// Bytes that arrived from files.
+    pub bytes_fetched: u64,
+    /// Pages fetched ahead of use.
+    pub prefetches: u64,
+    /// Page look-ups that waited for a fetch begun by another thread.
+    pub waits: u64,
+    /// Calls of `open`, those answered without a request included.
+    pub opens: u64,
+}
+
+impl Stats {
+    /// The sums of the counters in `lines`.
+    pub fn sum(lines: &[StatsLine]) -> Stats {
+        let total = |what: Count| {
+            lines.iter().map(|l| l.words[what as usize].load(Ordering::Relaxed)).sum()
+        };
+        Stats {
+            hits: total(Count::Hits),
+            misses: total(Count::Misses),
+            evictions: total(Count::Evictions),
+            requests: total(Count::Requests),
+            bytes_fetched: total(Count::BytesFetched),
+            prefetches: total(Count::Prefetches),
+            waits: total(Count::Waits),
+            opens: total(Count::Opens),
+        }
+    }
+}
