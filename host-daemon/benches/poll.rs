@@ -1,0 +1,2 @@
+//! Placeholder until the figures are wired up.
+fn main() {}

@@ -1,0 +1,329 @@
+//! One client: its region, what it has open, and whoever polls for it.
+
+use crate::daemon::Shared;
+use crate::engine::{Flight, Pool, Ring};
+use crate::files::Files;
+use crate::paths::View;
+use crate::serve::Worker;
+use crate::stats::{Counters, Stats, bump};
+use crate::threads::Threads;
+use crate::validate::Limits;
+use crate::{DaemonError, DeviceWindow, EngineKind, Grant, RegionMemory, wake};
+use gpu_abi::layout::state;
+use gpu_abi::ring::Consumer;
+use gpu_abi::{HostAtomics, Region, Word32};
+use rustix::fs::{Mode, OFlags};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+/// Longest single sleep: the heartbeat beats in between (H1), and a lost wake costs no more (H2).
+const NAP: Duration = Duration::from_millis(40);
+/// Sleep while another worker's ring has reads under way that nobody may be waiting for.
+const SHORT_NAP: Duration = Duration::from_millis(1);
+/// The heartbeat counts up when this much time has passed, in milliseconds.
+const BEAT_MS: i64 = 10;
+
+/// What a poll came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// So many requests were taken and answers given. There may be more.
+    Worked(usize),
+    /// Nothing to do until a read that is under way ends, or another thread is at it.
+    Pending,
+    /// Nothing to do.
+    Idle,
+}
+
+/// A client of a daemon: what serves one region. Dropping it marks the region stopped, waits for
+/// the reads under way and closes what is open.
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) threads: Mutex<Threads>,
+}
+
+pub(crate) struct Shard {
+    pub(crate) consumer: Mutex<Consumer<'static, HostAtomics>>,
+    /// The consumer's place, for a look without the lock.
+    pub(crate) head: AtomicU32,
+}
+
+pub(crate) struct Inner {
+    pub(crate) region: Region<HostAtomics>,
+    pub(crate) limits: Limits,
+    pub(crate) window: Option<DeviceWindow>,
+    pub(crate) view: View,
+    pub(crate) files: Files,
+    pub(crate) shards: Box<[Shard]>,
+    pub(crate) workers: Box<[Mutex<Worker>]>,
+    /// Reads under way in each worker's ring, for a look without the lock.
+    pub(crate) ring_flights: Box<[AtomicU32]>,
+    pub(crate) counters: Box<[Counters]>,
+    pub(crate) pool: Option<Pool>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) stop: AtomicBool,
+    /// Guards that forbid spawned threads to sleep on the doorbell.
+    pub(crate) awake: AtomicU32,
+    last_beat: AtomicI64,
+    pub(crate) last_warning: AtomicU64,
+    /// Last: unmapped after everything that points into it.
+    memory: Arc<RegionMemory>,
+}
+
+impl Client {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        memory: Arc<RegionMemory>,
+        grant: Grant,
+    ) -> Result<Client, DaemonError> {
+        if !(1..=1 << 20).contains(&grant.max_open) {
+            let value = grant.max_open as usize;
+            return Err(DaemonError::Option { name: "max_open", value, limits: "1 to 1048576" });
+        }
+        let view = match grant.root {
+            None => View::Process,
+            Some(path) => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                match rustix::fs::open(&path, flags, Mode::empty()) {
+                    Ok(root) => View::Root(root),
+                    Err(e) => return Err(DaemonError::Root { path, source: e.into() }),
+                }
+            }
+        };
+        if memory.served.swap(true, Ordering::Relaxed) {
+            return Err(DaemonError::RegionUsed);
+        }
+        let region = memory.region();
+        let layout = *region.layout();
+        let options = &shared.options;
+        let window = grant.device_window.filter(|w| !w.is_empty());
+        let device_window =
+            window.map_or(0, |w| (w.len() as u64).min(layout.config.device_window) as usize);
+        let count = options.ring_workers;
+        let mut workers = Vec::with_capacity(count);
+        for index in 0..count {
+            let ring = match shared.engine {
+                EngineKind::IoUring => Some(
+                    Ring::new(&region, window, options)
+                        .map_err(|source| DaemonError::RingUnavailable { source })?,
+                ),
+                _ => None,
+            };
+            workers.push(Mutex::new(Worker::new(index, options.batch, ring)));
+        }
+        let pool_threads = match shared.engine {
+            EngineKind::PreadPool(n) => n,
+            _ => 0,
+        };
+        let inner = Arc::new(Inner {
+            region,
+            limits: Limits { layout, device_window },
+            window,
+            view,
+            files: Files::new(grant.max_open),
+            shards: (0..layout.config.shards)
+                .map(|s| Shard {
+                    consumer: Mutex::new(region.consumer(s, 0)),
+                    head: AtomicU32::new(0),
+                })
+                .collect(),
+            workers: workers.into(),
+            ring_flights: (0..count).map(|_| AtomicU32::new(0)).collect(),
+            // One more for the pool's threads.
+            counters: (0..=count).map(|_| Counters::default()).collect(),
+            pool: (pool_threads > 0).then(|| Pool::new(options.in_flight)),
+            stop: AtomicBool::new(false),
+            awake: AtomicU32::new(0),
+            last_beat: AtomicI64::new(0),
+            last_warning: AtomicU64::new(0),
+            memory,
+            shared,
+        });
+        let client = Client { inner, threads: Mutex::new(Threads::default()) };
+        client.start_pool(pool_threads)?;
+        Ok(client)
+    }
+
+    /// Serves what waits, at most a batch, on the calling thread; and answers the reads that have
+    /// ended. `worker` picks one of [`crate::Options::ring_workers`] contexts (modulo their
+    /// number); different threads should use different ones.
+    ///
+    /// A worker whose poll left reads under way should be polled or parked again before long;
+    /// other workers' polls and parks look after them too, if less promptly.
+    pub fn poll(&self, worker: usize) -> Progress {
+        self.inner.poll(worker)
+    }
+
+    /// Sleeps until the doorbell rings, a read under way ends, or `timeout` has passed. Returns at
+    /// once if there is something to poll for. May return early.
+    pub fn park(&self, worker: usize, timeout: Duration) {
+        self.inner.park(worker, timeout);
+    }
+
+    /// The region it serves.
+    pub fn region(&self) -> Region<HostAtomics> {
+        self.inner.region
+    }
+
+    /// Counters since it was attached.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        for counters in &self.inner.counters {
+            counters.add_to(&mut stats);
+        }
+        stats
+    }
+
+    /// Files that are open now.
+    pub fn open_files(&self) -> usize {
+        self.inner.files.in_use()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let inner = &self.inner;
+        // H3: whoever waits for an answer fails with EIO from here on.
+        inner.region.header().host.state.store_release(state::STOPPED);
+        inner.stop.store(true, Ordering::Relaxed);
+        self.stop_threads();
+        let mut leak = false;
+        for worker in &inner.workers {
+            let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+            leak |= !worker.finish(inner);
+        }
+        inner.wake_device(&inner.counters[0]);
+        if leak {
+            // The kernel may still write into the region: keep it mapped for good.
+            tracing::error!("reads under way could not be awaited; the region's memory is leaked");
+            std::mem::forget(inner.memory.clone());
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn worker(&self, index: usize) -> Option<MutexGuard<'_, Worker>> {
+        match self.workers[index % self.workers.len()].try_lock() {
+            Ok(worker) => Some(worker),
+            Err(TryLockError::Poisoned(worker)) => Some(worker.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    pub(crate) fn poll(&self, index: usize) -> Progress {
+        let Some(mut worker) = self.worker(index) else { return Progress::Pending };
+        self.beat();
+        let worked = worker.turn(self);
+        if worked > 0 {
+            bump(&self.counters[worker.index].batches, 1);
+            return Progress::Worked(worked);
+        }
+        if self.flights() > 0 {
+            return Progress::Pending;
+        }
+        Progress::Idle
+    }
+
+    /// Reads under way, all workers' together.
+    pub(crate) fn flights(&self) -> usize {
+        let rings: u32 = self.ring_flights.iter().map(|f| f.load(Ordering::Relaxed)).sum();
+        rings as usize + self.pool.as_ref().map_or(0, Pool::flights)
+    }
+
+    /// H1: counts the heartbeat up, at most every few milliseconds: the line is read by devices.
+    pub(crate) fn beat(&self) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+        let now = now.tv_sec * 1000 + now.tv_nsec / 1_000_000;
+        if now - self.last_beat.load(Ordering::Relaxed) >= BEAT_MS {
+            self.last_beat.store(now, Ordering::Relaxed);
+            // Several workers may beat at once.
+            self.region.header().host.heartbeat.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a request waits in any shard.
+    pub(crate) fn any_ready(&self) -> bool {
+        (0..).zip(&self.shards).any(|(s, shard)| {
+            let head = shard.head.load(Ordering::Relaxed);
+            self.region.entry(s, head).take(head).is_some()
+        })
+    }
+
+    pub(crate) fn park(&self, index: usize, timeout: Duration) {
+        let until = Instant::now() + timeout;
+        let Some(mut worker) = self.worker(index) else {
+            // Another thread uses this context: it serves. Don't let the caller spin.
+            std::thread::sleep(timeout.min(SHORT_NAP));
+            return;
+        };
+        bump(&self.counters[worker.index].parks, 1);
+        let header = self.region.header();
+        let mut left = timeout;
+        loop {
+            self.beat();
+            let finished = self.pool.as_ref().map_or(0, |p| p.finished().load(Ordering::Acquire));
+            // D1: before `parked` is raised.
+            let doorbell = header.device.doorbell.load(Ordering::Relaxed);
+            header.host.parked.fetch_add(1, Ordering::Relaxed);
+            // D2: pairs with the device's fence between its publication and its look at `parked`.
+            std::sync::atomic::fence(Ordering::SeqCst);
+            let ready = self.any_ready() || worker.has_ended() || self.stop.load(Ordering::Relaxed);
+            if !ready {
+                let own = self.ring_flights[worker.index].load(Ordering::Relaxed);
+                let pooled = self.pool.as_ref().filter(|p| p.flights() > 0);
+                let foreign = self.flights() > own as usize && pooled.is_none();
+                let nap = left.min(if foreign { SHORT_NAP } else { NAP });
+                let bell = &header.device.doorbell;
+                match (&mut worker.ring, pooled) {
+                    (Some(ring), _) if own > 0 => ring.wait(bell, doorbell, nap),
+                    (_, Some(p)) => {
+                        wake::futex_wait_either([(bell, doorbell), (p.finished(), finished)], nap);
+                    }
+                    _ => wake::futex_wait(bell, doorbell, nap),
+                }
+            }
+            header.host.parked.fetch_sub(1, Ordering::Relaxed);
+            left = until.saturating_duration_since(Instant::now());
+            let woken = ready
+                || left.is_zero()
+                || header.device.doorbell.load(Ordering::Relaxed) != doorbell
+                || self.stop.load(Ordering::Relaxed)
+                || worker.has_ended()
+                || self.flights() > 0
+                || self.any_ready();
+            if woken {
+                return;
+            }
+        }
+    }
+
+    /// D4: after a batch of completions.
+    pub(crate) fn wake_device(&self, counters: &Counters) {
+        let header = self.region.header();
+        if wake::ring_device(&header.device.parked, &header.host.bell) {
+            counters.wakes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends a read: answers its cell and gives the file back.
+    pub(crate) fn land(
+        &self,
+        flight: &Flight,
+        result: Result<u64, gpu_abi::Errno>,
+        counters: &Counters,
+    ) {
+        self.files.give_back(flight.file.index);
+        if let Ok(bytes) = result {
+            counters.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+        }
+        self.answer(flight.cell, flight.tag, &gpu_abi::Completion::of(result));
+    }
+
+    /// C2: answers a cell; `CELL_NONE` is past the last.
+    #[inline]
+    pub(crate) fn answer(&self, cell: u32, tag: u32, completion: &gpu_abi::Completion) {
+        if let Some(cell) = self.region.cell(cell) {
+            cell.complete(tag, completion);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! How a daemon serves.
+
+use crate::DaemonError;
+
+/// What carries out reads that have to wait for a device. Reads that hit the host's page cache are
+/// served at once by the polling thread whatever the engine, unless [`Options::nowait_first`] is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum EngineChoice {
+    /// `GPU_HOSTD_ENGINE` if it is set (`pread`, `io_uring`); else io_uring where the kernel admits
+    /// it; else a small pool of threads.
+    #[default]
+    Auto,
+    /// io_uring, or an error.
+    IoUring,
+    /// The polling thread reads, and waits: `poll` has answered all it took when it returns.
+    /// Deterministic; one slow read blocks its worker.
+    Pread,
+    /// This many threads (1 to 256) do the reads that have to wait.
+    PreadPool(usize),
+}
+
+/// The engine that a daemon settled on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineKind {
+    /// See [`EngineChoice::IoUring`].
+    IoUring,
+    /// See [`EngineChoice::Pread`].
+    Pread,
+    /// See [`EngineChoice::PreadPool`].
+    PreadPool(usize),
+}
+
+/// How a daemon serves its clients.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What carries out reads that have to wait.
+    pub engine: EngineChoice,
+    /// Contexts of each client that can poll at once: 1 to 256.
+    pub ring_workers: usize,
+    /// Register the transfer slots and the device window with io_uring. Falls back without a word
+    /// where `RLIMIT_MEMLOCK` forbids it.
+    pub register_buffers: bool,
+    /// Requests that one `poll` takes at most: 1 to 256.
+    pub batch: usize,
+    /// Bytes of reads that one `poll` takes at most (it always takes one request), so that what has
+    /// been read is used while it still lies in the CPU's cache.
+    pub batch_bytes: usize,
+    /// Reads of one worker that may be under way at once: 1 to 4096.
+    pub in_flight: usize,
+    /// Try each read without waiting on the polling thread before it goes to the engine.
+    pub nowait_first: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            engine: EngineChoice::Auto,
+            ring_workers: std::thread::available_parallelism().map_or(1, |n| n.get().min(8)),
+            register_buffers: false,
+            batch: 16,
+            batch_bytes: 1 << 20,
+            in_flight: 256,
+            nowait_first: true,
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn check(&self) -> Result<(), DaemonError> {
+        let within = |name, value: usize, max: usize, limits| {
+            if (1..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(DaemonError::Option { name, value, limits })
+            }
+        };
+        within("ring_workers", self.ring_workers, 256, "1 to 256")?;
+        within("batch", self.batch, 256, "1 to 256")?;
+        within("in_flight", self.in_flight, 4096, "1 to 4096")?;
+        if let EngineChoice::PreadPool(threads) = self.engine {
+            within("engine (threads of PreadPool)", threads, 256, "1 to 256")?;
+        }
+        Ok(())
+    }
+}

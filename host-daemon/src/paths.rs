@@ -1,0 +1,129 @@
+//! From a path in a ring to an open file or a description.
+
+use crate::files::Kind;
+use crate::versions::{Stamp, Versions};
+use gpu_abi::{Errno, FileInfo, OpenFlags};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, fcntl_setfl, fstatfs, openat, openat2,
+    statx,
+};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Magic numbers of file systems that live in memory: a read of theirs never waits, and reads that
+/// must not wait (`RWF_NOWAIT`) are not supported everywhere.
+const IN_MEMORY: [i64; 2] = [0x0102_1994 /* tmpfs */, 0x8584_58f6 /* ramfs */];
+
+/// A client's view of the file system.
+pub(crate) enum View {
+    /// That of this process.
+    Process,
+    /// Everything below a directory, and nothing else.
+    Root(OwnedFd),
+}
+
+pub(crate) fn errno(e: rustix::io::Errno) -> Errno {
+    Errno::from_raw(e.raw_os_error() as u32).unwrap_or(Errno::EIO)
+}
+
+/// `path` as a C string in `buffer`: `EINVAL` if it holds a NUL.
+pub(crate) fn c_path(buffer: &mut Vec<u8>) -> Result<&CStr, Errno> {
+    buffer.push(0);
+    CStr::from_bytes_with_nul(buffer).map_err(|_| Errno::EINVAL)
+}
+
+impl View {
+    fn open_raw(&self, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+        match self {
+            View::Process => openat(CWD, path, flags, Mode::empty()).map_err(errno),
+            View::Root(root) => {
+                let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+                let mut tries = 0;
+                loop {
+                    match openat2(root, path, flags, Mode::empty(), resolve) {
+                        // A rename elsewhere raced with a `..` of ours: the kernel asks us to try
+                        // again. Bounded, since somebody may rename all day.
+                        Err(rustix::io::Errno::AGAIN) if tries < 32 => tries += 1,
+                        Err(e) => return Err(errno(e)),
+                        Ok(fd) => return Ok(fd),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens for reading. Blocks as long as the file system takes to resolve the path: a network
+    /// file system that hangs here holds up this worker, not the others.
+    pub(crate) fn open(
+        &self,
+        path: &CStr,
+        flags: OpenFlags,
+        versions: &Versions,
+    ) -> Result<(OwnedFd, Kind, FileInfo), Errno> {
+        // Non-blocking: opening a FIFO must not wait for its writer.
+        let mut oflags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        oflags.set(OFlags::DIRECTORY, flags.contains(OpenFlags::DIRECTORY));
+        oflags.set(OFlags::NOFOLLOW, flags.contains(OpenFlags::NO_FOLLOW));
+        let fd = self.open_raw(path, oflags)?;
+        let info = describe(fd.as_fd(), c"", versions)?;
+        let is_block = info.mode & libc::S_IFMT == libc::S_IFBLK;
+        let kind = if info.is_file() || is_block {
+            // With it io_uring would answer EAGAIN where a read has to wait.
+            fcntl_setfl(&fd, OFlags::empty()).map_err(errno)?;
+            let fs = if info.is_file() { fstatfs(&fd).map_err(errno)?.f_type as i64 } else { 0 };
+            if IN_MEMORY.contains(&fs) { Kind::InMemory } else { Kind::Stored }
+        } else {
+            Kind::Other
+        };
+        Ok((fd, kind, info))
+    }
+
+    /// Describes what a path leads to, symbolic links followed.
+    pub(crate) fn stat(&self, path: &CStr, versions: &Versions) -> Result<FileInfo, Errno> {
+        match self {
+            View::Process => describe(CWD, path, versions),
+            View::Root(_) => {
+                let fd = self.open_raw(path, OFlags::PATH | OFlags::CLOEXEC)?;
+                describe(fd.as_fd(), c"", versions)
+            }
+        }
+    }
+}
+
+/// Describes `path` as seen from `at`; the empty path is `at` itself.
+pub(crate) fn describe(
+    at: BorrowedFd<'_>,
+    path: &CStr,
+    versions: &Versions,
+) -> Result<FileInfo, Errno> {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    let flags = if path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::empty() };
+    let s = statx(at, path, flags, StatxFlags::BASIC_STATS).map_err(errno)?;
+    let mode = u32::from(s.stx_mode);
+    let dev = rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor);
+    let stamp = Stamp {
+        size: s.stx_size,
+        mtime: (s.stx_mtime.tv_sec, s.stx_mtime.tv_nsec),
+        ctime: (s.stx_ctime.tv_sec, s.stx_ctime.tv_nsec),
+    };
+    // The clock was read before the file: a write after the description gets a ctime of `now` or
+    // later. Every change of content sets ctime, and only the clock sets ctime.
+    let settled = stamp.ctime < (now.tv_sec, now.tv_nsec as u32);
+    let version = if mode & libc::S_IFMT == libc::S_IFREG {
+        versions.of((dev, s.stx_ino), stamp, settled)
+    } else {
+        0
+    };
+    Ok(FileInfo {
+        size: s.stx_size,
+        mtime_ns: (stamp.mtime.0)
+            .saturating_mul(1_000_000_000)
+            .saturating_add(stamp.mtime.1.into()),
+        ino: s.stx_ino,
+        dev,
+        version,
+        mode,
+        nlink: s.stx_nlink,
+        reserved: 0,
+    })
+}

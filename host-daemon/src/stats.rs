@@ -1,0 +1,67 @@
+//! What a client has been up to.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A client's counters since it was attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Requests taken, by the number of their operation (0: unknown operations).
+    pub by_op: [u64; 8],
+    /// Bytes read into slots and device memory.
+    pub bytes_read: u64,
+    /// Requests answered with `EINVAL`, `EFAULT` and the like because they broke a rule.
+    pub rejected: u64,
+    /// Requests that could not even be answered.
+    pub dropped: u64,
+    /// Reads that had to wait and went to the engine.
+    pub deferred: u64,
+    /// Polls that found something.
+    pub batches: u64,
+    /// Times that a worker went to sleep.
+    pub parks: u64,
+    /// Times that the device was woken.
+    pub wakes: u64,
+}
+
+impl Stats {
+    /// Requests of all kinds.
+    pub fn requests(&self) -> u64 {
+        self.by_op.iter().sum()
+    }
+}
+
+/// One worker's counters, on cache lines of their own.
+#[derive(Default)]
+#[repr(align(128))]
+pub(crate) struct Counters {
+    pub(crate) by_op: [AtomicU64; 8],
+    pub(crate) bytes_read: AtomicU64,
+    pub(crate) rejected: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) deferred: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) parks: AtomicU64,
+    pub(crate) wakes: AtomicU64,
+}
+
+/// Adds without a read-modify-write: for counters that one thread at a time writes.
+#[inline]
+pub(crate) fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+impl Counters {
+    pub(crate) fn add_to(&self, stats: &mut Stats) {
+        for (sum, counter) in stats.by_op.iter_mut().zip(&self.by_op) {
+            *sum += counter.load(Relaxed);
+        }
+        stats.bytes_read += self.bytes_read.load(Relaxed);
+        stats.rejected += self.rejected.load(Relaxed);
+        stats.dropped += self.dropped.load(Relaxed);
+        stats.deferred += self.deferred.load(Relaxed);
+        stats.batches += self.batches.load(Relaxed);
+        stats.parks += self.parks.load(Relaxed);
+        stats.wakes += self.wakes.load(Relaxed);
+    }
+}
