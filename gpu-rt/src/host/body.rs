@@ -259,7 +259,7 @@ pub(crate) fn clock() -> u64 {
 
 /// Nanoseconds since the first call in this process.
 #[cfg(not(loom))]
-pub(crate) fn wall_clock() -> u64 {
+pub fn wall_clock() -> u64 {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     // 64 bits of nanoseconds last 584 years.
     START.get_or_init(std::time::Instant::now).elapsed().as_nanos() as u64
@@ -267,7 +267,7 @@ pub(crate) fn wall_clock() -> u64 {
 
 /// Under the model checker time stands still.
 #[cfg(loom)]
-pub(crate) fn wall_clock() -> u64 {
+pub fn wall_clock() -> u64 {
     0
 }
 

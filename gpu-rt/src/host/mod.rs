@@ -13,6 +13,8 @@ use crate::Dim3;
 
 pub(crate) mod body;
 
+pub use body::wall_clock;
+
 /// A place in the source, for reports.
 pub type Place = &'static Location<'static>;
 
