@@ -13,7 +13,7 @@ use gpu_abi::layout::state;
 use gpu_abi::ring::Consumer;
 use gpu_abi::{HostAtomics, Region, Word32};
 use rustix::fs::{Mode, OFlags};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const NAP: Duration = Duration::from_millis(40);
 /// Sleep while another worker's ring has reads under way that nobody may be waiting for.
 const SHORT_NAP: Duration = Duration::from_millis(1);
+/// Longest park: far from where points in time overflow.
+const IDLE_MAX: Duration = Duration::from_secs(3600);
 /// The heartbeat counts up when this much time has passed, in milliseconds.
 const BEAT_MS: i64 = 10;
 
@@ -156,8 +158,19 @@ impl Client {
 
     /// Sleeps until the doorbell rings, a read under way ends, or `timeout` has passed. Returns at
     /// once if there is something to poll for. May return early.
+    ///
+    /// Answers that *other* workers give do not end it: a driver that waits for some uses
+    /// [`Client::park_watching`].
     pub fn park(&self, worker: usize, timeout: Duration) {
-        self.inner.park(worker, timeout);
+        self.inner.park(worker, None, timeout);
+    }
+
+    /// As [`Client::park`], for a driver that is also the device: any answer to the region ends the
+    /// sleep as well, whoever gave it. The driver's steps are those of a device that sleeps
+    /// (clause D4): read `bell` from the header's host line; raise `parked` in its device line;
+    /// SeqCst fence; look at its cells once more; call this; lower `parked`.
+    pub fn park_watching(&self, worker: usize, bell: u32, timeout: Duration) {
+        self.inner.park(worker, Some(bell), timeout);
     }
 
     /// The region it serves.
@@ -249,49 +262,53 @@ impl Inner {
         })
     }
 
-    pub(crate) fn park(&self, index: usize, timeout: Duration) {
-        let until = Instant::now() + timeout;
+    pub(crate) fn park(&self, index: usize, bell: Option<u32>, timeout: Duration) {
+        let until = Instant::now() + timeout.min(IDLE_MAX);
         let Some(mut worker) = self.worker(index) else {
             // Another thread uses this context: it serves. Don't let the caller spin.
             std::thread::sleep(timeout.min(SHORT_NAP));
             return;
         };
         bump(&self.counters[worker.index].parks, 1);
-        let header = self.region.header();
-        let mut left = timeout;
+        let (host, device) = (&self.region.header().host, &self.region.header().device);
         loop {
             self.beat();
-            let finished = self.pool.as_ref().map_or(0, |p| p.finished().load(Ordering::Acquire));
             // D1: before `parked` is raised.
-            let doorbell = header.device.doorbell.load(Ordering::Relaxed);
-            header.host.parked.fetch_add(1, Ordering::Relaxed);
+            let doorbell = (&device.doorbell, device.doorbell.load(Ordering::Relaxed));
+            let other = match (bell, &self.pool) {
+                (Some(bell), _) => (&host.bell, bell),
+                (None, Some(pool)) => (pool.finished(), worker.pool_seen),
+                (None, None) => doorbell,
+            };
+            host.parked.fetch_add(1, Ordering::Relaxed);
             // D2: pairs with the device's fence between its publication and its look at `parked`.
-            std::sync::atomic::fence(Ordering::SeqCst);
-            let ready = self.any_ready() || worker.has_ended() || self.stop.load(Ordering::Relaxed);
-            if !ready {
+            fence(Ordering::SeqCst);
+            let over = |worker: &mut Worker| {
+                self.stop.load(Ordering::Relaxed)
+                    || worker.has_ended()
+                    || other.0.load(Ordering::Relaxed) != other.1
+                    || device.doorbell.load(Ordering::Relaxed) != doorbell.1
+                    || self.any_ready()
+            };
+            let mut awake = over(&mut worker);
+            if !awake {
                 let own = self.ring_flights[worker.index].load(Ordering::Relaxed);
-                let pooled = self.pool.as_ref().filter(|p| p.flights() > 0);
-                let foreign = self.flights() > own as usize && pooled.is_none();
-                let nap = left.min(if foreign { SHORT_NAP } else { NAP });
-                let bell = &header.device.doorbell;
-                match (&mut worker.ring, pooled) {
-                    (Some(ring), _) if own > 0 => ring.wait(bell, doorbell, nap),
-                    (_, Some(p)) => {
-                        wake::futex_wait_either([(bell, doorbell), (p.finished(), finished)], nap);
-                    }
-                    _ => wake::futex_wait(bell, doorbell, nap),
+                let foreign =
+                    self.ring_flights.iter().map(|f| f.load(Ordering::Relaxed)).sum::<u32>();
+                let left = until.saturating_duration_since(Instant::now());
+                let nap = left.min(if foreign > own { SHORT_NAP } else { NAP });
+                let words = [doorbell, other];
+                let words =
+                    if bell.is_none() && self.pool.is_none() { &words[..1] } else { &words };
+                match &mut worker.ring {
+                    Some(ring) if own > 0 => ring.wait(words, nap),
+                    _ => wake::futex_wait_any(words, nap),
                 }
+                // Reads of rings end unseen by their words: let the caller poll for them.
+                awake = over(&mut worker) || foreign > 0 || Instant::now() >= until;
             }
-            header.host.parked.fetch_sub(1, Ordering::Relaxed);
-            left = until.saturating_duration_since(Instant::now());
-            let woken = ready
-                || left.is_zero()
-                || header.device.doorbell.load(Ordering::Relaxed) != doorbell
-                || self.stop.load(Ordering::Relaxed)
-                || worker.has_ended()
-                || self.flights() > 0
-                || self.any_ready();
-            if woken {
+            host.parked.fetch_sub(1, Ordering::Relaxed);
+            if awake {
                 return;
             }
         }

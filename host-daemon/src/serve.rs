@@ -18,6 +18,9 @@ pub(crate) struct Worker {
     pub(crate) ring: Option<Ring>,
     inbox: Box<[Request]>,
     scratch: Vec<u8>,
+    /// The pool's count of ended reads when this worker last polled: its driver may not have seen
+    /// the answers of later ones.
+    pub(crate) pool_seen: u32,
     /// Turns so far: moves the shard that is looked at first.
     turns: usize,
 }
@@ -35,6 +38,7 @@ impl Worker {
             ring,
             inbox: vec![Request::zeroed(); batch].into(),
             scratch: vec![0; dir::SCRATCH],
+            pool_seen: 0,
             turns: 0,
         }
     }
@@ -46,6 +50,9 @@ impl Worker {
 
     /// One poll: answers what has ended, then takes and serves a batch. How much that was.
     pub(crate) fn turn(&mut self, inner: &Inner) -> usize {
+        if let Some(pool) = &inner.pool {
+            self.pool_seen = pool.ended_so_far();
+        }
         let mut worked = self.reap(inner);
         let mut budget = Budget { requests: self.inbox.len(), bytes: self.batch_bytes(inner) };
         let (shards, workers) = (inner.shards.len(), inner.workers.len());

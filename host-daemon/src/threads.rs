@@ -124,7 +124,7 @@ fn work(inner: &Inner, index: usize) {
         } else if inner.awake.load(Ordering::Relaxed) > 0 {
             std::thread::sleep(BACK_OFF);
         } else {
-            inner.park(index, IDLE);
+            inner.park(index, None, IDLE);
             idle_since = None;
         }
     }

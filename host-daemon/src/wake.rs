@@ -36,8 +36,8 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
     };
 }
 
-/// Sleeps while both words are as expected, for `timeout` at most. May return early.
-pub(crate) fn futex_wait_either(words: [(&AtomicU32, u32); 2], timeout: Duration) {
+/// Sleeps while all words (one or two) are as expected, for `timeout` at most. May return early.
+pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], timeout: Duration) {
     #[repr(C)]
     struct Waiter {
         value: u64,
@@ -45,7 +45,13 @@ pub(crate) fn futex_wait_either(words: [(&AtomicU32, u32); 2], timeout: Duration
         flags: u32,
         reserved: u32,
     }
-    let waiters = words.map(|(word, value)| Waiter {
+    let [first, second] = *words else {
+        if let [(word, expected)] = *words {
+            futex_wait(word, expected, timeout);
+        }
+        return;
+    };
+    let waiters = [first, second].map(|(word, value)| Waiter {
         value: value.into(),
         address: word.as_ptr() as u64,
         flags: FUTEX2_SIZE_U32,
@@ -53,14 +59,13 @@ pub(crate) fn futex_wait_either(words: [(&AtomicU32, u32); 2], timeout: Duration
     });
     // This call takes a point in time.
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let until = Duration::new(now.tv_sec as u64, now.tv_nsec as u32) + timeout;
-    let until = timespec(until);
+    let until = timespec(Duration::new(now.tv_sec as u64, now.tv_nsec as u32) + timeout);
     // SAFETY: the waiters, their words and the time outlive the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_futex_waitv,
             waiters.as_ptr(),
-            2,
+            waiters.len(),
             0,
             &raw const until,
             libc::CLOCK_MONOTONIC,
@@ -68,8 +73,7 @@ pub(crate) fn futex_wait_either(words: [(&AtomicU32, u32); 2], timeout: Duration
     };
     if result < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS) {
         // Linux before 5.16: the second word is looked at every millisecond.
-        let (word, expected) = words[0];
-        futex_wait(word, expected, timeout.min(Duration::from_millis(1)));
+        futex_wait(first.0, first.1, timeout.min(Duration::from_millis(1)));
     }
 }
 

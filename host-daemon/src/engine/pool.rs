@@ -44,6 +44,12 @@ impl Pool {
         &self.finished
     }
 
+    /// How many reads have ended, modulo 2^32.
+    pub(crate) fn ended_so_far(&self) -> u32 {
+        // Pairs with the release in `ended`.
+        self.finished.load(Ordering::Acquire)
+    }
+
     pub(crate) fn push(&self, flight: Flight) {
         self.flights.fetch_add(1, Ordering::Relaxed);
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,9 +75,9 @@ impl Pool {
     /// One read has ended and been answered.
     pub(crate) fn ended(&self) {
         self.flights.fetch_sub(1, Ordering::Relaxed);
-        // Release: pairs with the acquire in `park`, so that who sees the count sees the flight gone.
+        // Release: pairs with the acquire in `ended_so_far`, so that who sees the count sees the flight gone.
         self.finished.fetch_add(1, Ordering::Release);
-        crate::wake::futex_wake(&self.finished, 1);
+        crate::wake::futex_wake(&self.finished, i32::MAX);
     }
 
     /// No more reads come; threads end when the queue is empty.

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 /// `user_data` of what is no read.
-const DOORBELL: u64 = u64::MAX;
+const WORD: u64 = u64::MAX;
 /// Longest piece of memory that the kernel registers as one buffer.
 const BUFFER_MAX: usize = 1 << 30;
 
@@ -48,8 +48,8 @@ impl Ring {
         options: &Options,
     ) -> io::Result<Ring> {
         let depth = options.in_flight as u32;
-        // One entry more for the doorbell, one for its cancellation. No flag that ties the ring to
-        // one thread: any thread may drive a worker.
+        // Two entries more for the words that `wait` watches. No flag that ties the ring to one
+        // thread: any thread may drive a worker.
         let uring = IoUring::new((depth + 2).next_power_of_two())?;
         let mut probe = Probe::new();
         uring.submitter().register_probe(&mut probe)?;
@@ -121,7 +121,7 @@ impl Ring {
     fn enqueue(&mut self, entry: &squeue::Entry) {
         loop {
             // SAFETY: the target of a read lives until the read has ended (`Client`'s drop waits),
-            // the doorbell is cancelled before `wait` returns.
+            // the wait for a word is cancelled before `wait` returns.
             if unsafe { self.uring.submission().push(entry) }.is_ok() {
                 return;
             }
@@ -180,19 +180,21 @@ impl Ring {
         }
     }
 
-    /// Sleeps until a read ends, the doorbell changes from `expected` or is rung, or time is up.
+    /// Sleeps until a read ends, one of the words changes or is rung, or time is up.
     ///
-    /// The kernel waits for the doorbell's futex as for a read (Linux 6.7). Before that, the sleep
-    /// is cut to a quarter of a millisecond, so that the doorbell is looked at often enough.
-    pub(crate) fn wait(&mut self, doorbell: &AtomicU32, expected: u32, timeout: Duration) {
+    /// The kernel waits for a futex as for a read (Linux 6.7). Before that, the sleep is cut to a
+    /// quarter of a millisecond, so that the words are looked at often enough.
+    pub(crate) fn wait(&mut self, words: &[(&AtomicU32, u32)], timeout: Duration) {
         let timeout = if self.can_wait_futex {
-            let futex = opcode::FutexWait::new(
-                doorbell.as_ptr(),
-                expected.into(),
-                u32::MAX.into(),
-                FUTEX2_SIZE_U32,
-            );
-            self.enqueue(&futex.build().user_data(DOORBELL));
+            for (word, expected) in words {
+                let futex = opcode::FutexWait::new(
+                    word.as_ptr(),
+                    u64::from(*expected),
+                    u32::MAX.into(),
+                    FUTEX2_SIZE_U32,
+                );
+                self.enqueue(&futex.build().user_data(WORD));
+            }
             timeout
         } else {
             timeout.min(Duration::from_micros(250))
@@ -203,7 +205,7 @@ impl Ring {
         let _ = self.uring.submitter().submit_with_args(1, &args);
         if self.can_wait_futex {
             // A waiter left behind would swallow a wake meant for a worker that sleeps.
-            let cancel = CancelBuilder::user_data(DOORBELL);
+            let cancel = CancelBuilder::user_data(WORD).all();
             let _ = self.uring.submitter().register_sync_cancel(None, cancel);
         }
     }
