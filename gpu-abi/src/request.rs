@@ -225,6 +225,11 @@ pub struct DirEntry<'a> {
 }
 
 impl<'a> DirEntry<'a> {
+    /// Whether the host said that it is a directory.
+    pub const fn is_dir(&self) -> bool {
+        self.record.kind == 4
+    }
+
     /// Takes the first record off `bytes`; `None` at the end or where the bytes are no record.
     pub fn split_first(bytes: &'a [u8]) -> Option<(DirEntry<'a>, &'a [u8])> {
         let head = bytes.get(..size_of::<DirRecord>())?;

@@ -1,1 +1,51 @@
-//! Devices, sessions and typed launches.
+//! Devices, sessions and typed launches: what a host program needs to run kernels that use files.
+//!
+//! ```
+//! use gpu_host::{LaunchConfig, Session};
+//! use gpu_rt::kernel;
+//!
+//! #[derive(Clone, Copy, gpu_rt::Pod, gpu_rt::Zeroable)]
+//! #[repr(C)]
+//! struct Args {
+//!     sums: gpufs::DeviceSlice<u32>,
+//! }
+//!
+//! #[kernel]
+//! fn square(args: Args) {
+//!     let i = gpu_rt::thread::index() as usize;
+//!     // SAFETY: one thread per value, and the host reads after the launch.
+//!     unsafe { args.sums.as_ptr().add(i).write((i * i) as u32) };
+//! }
+//!
+//! let session = Session::builder().build()?;
+//! let sums = session.alloc::<u32>(64)?;
+//! session.run(&square, LaunchConfig::new(2, 32), Args { sums: sums.slice() })?;
+//! assert_eq!(sums.to_vec()?[63], 63 * 63);
+//! # Ok::<(), gpu_host::HostError>(())
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`device`] | the seam between a session and whatever runs its kernels |
+//! | [`emulated`] | the emulated GPU behind that seam |
+//! | `arena` | an emulated device's memory |
+//! | `driver` | how the emulator's workers serve the session's requests themselves |
+//! | [`session`] | device, region, daemon and mount, wired up |
+//! | [`buffer`] | device memory that a host program owns |
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod arena;
+pub mod buffer;
+pub mod device;
+mod driver;
+pub mod emulated;
+mod error;
+pub mod session;
+
+pub use buffer::DeviceBuffer;
+pub use device::{Device, Launch};
+pub use emulated::EmulatedOptions;
+pub use error::HostError;
+pub use gpu_emu::{LaunchConfig, LaunchError, LaunchReport, Mode, Schedule};
+pub use host_daemon::{EngineChoice, EngineKind};
+pub use session::{DaemonMode, Session, SessionBuilder};

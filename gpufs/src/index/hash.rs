@@ -160,7 +160,7 @@ impl PageIndex for HashIndex {
                     && slot.compare_exchange(0, value, Ordering::Release, Ordering::Relaxed).is_ok()
                 {
                     if d > 0 {
-                        control = u64::from(reach.max(d)) << 32 | (control & STRAYS) + STRAY;
+                        control = (u64::from(reach.max(d)) << 32) | ((control & STRAYS) + STRAY);
                     }
                     self.unlock(home, control);
                     return true;

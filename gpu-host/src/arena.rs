@@ -1,0 +1,174 @@
+//! An emulated device's memory: one mapping, handed out in pieces.
+
+use crate::HostError;
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+use std::sync::Mutex;
+
+/// Pieces are multiples of this.
+const GRAIN: usize = 256;
+/// Freed pieces of at least this much go back to the operating system, and come again as zeroes.
+const GIVE_BACK: usize = 1 << 20;
+
+/// A mapping of zero pages that become memory as they are touched.
+pub(crate) struct Arena {
+    base: NonNull<u8>,
+    len: usize,
+    /// What `mmap` returned, and how much that is.
+    mapping: (*mut libc::c_void, usize),
+    /// Free pieces: offset → length. No two of them touch.
+    free: Mutex<BTreeMap<usize, usize>>,
+}
+
+// SAFETY: the mapping is plain memory; what is done with it is up to its users.
+unsafe impl Send for Arena {}
+// SAFETY: as above; the free list is behind a lock.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    pub(crate) fn new(len: usize) -> Result<Arena, HostError> {
+        let len = len.next_multiple_of(2 << 20);
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let mapped = len + (2 << 20);
+        // SAFETY: a fresh anonymous mapping, wherever the kernel likes.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), mapped, prot, flags, -1, 0) };
+        if at == libc::MAP_FAILED {
+            return Err(HostError::Map { bytes: len, source: std::io::Error::last_os_error() });
+        }
+        // Aligned to huge pages, which page frames profit from.
+        let base = (at as usize).next_multiple_of(2 << 20) as *mut libc::c_void;
+        // SAFETY: within the mapping. Only advice: a failure changes nothing.
+        unsafe { libc::madvise(base, len, libc::MADV_HUGEPAGE) };
+        let base = NonNull::new(base.cast()).expect("a mapping is not at address 0");
+        Ok(Arena { base, len, mapping: (at, mapped), free: Mutex::new(BTreeMap::from([(0, len)])) })
+    }
+
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// A zeroed piece; `align` is a power of two. Empty pieces get an address too.
+    pub(crate) fn alloc(&self, bytes: usize, align: usize) -> Result<u64, HostError> {
+        let size = bytes.max(1).next_multiple_of(GRAIN);
+        let align = align.max(GRAIN);
+        let mut free = self.free.lock().expect("no code panics under this lock");
+        let found = free.iter().find_map(|(&start, &len)| {
+            let at = start.next_multiple_of(align);
+            (at - start + size <= len).then_some((start, len, at))
+        });
+        let Some((start, len, at)) = found else {
+            let free = free.values().sum();
+            return Err(HostError::OutOfDeviceMemory { wanted: bytes, free, total: self.len });
+        };
+        free.remove(&start);
+        if at > start {
+            free.insert(start, at - start);
+        }
+        if at + size < start + len {
+            free.insert(at + size, start + len - at - size);
+        }
+        Ok(self.base.as_ptr() as u64 + at as u64)
+    }
+
+    /// Takes a piece back and makes it zero.
+    pub(crate) fn free(&self, addr: u64, bytes: usize) {
+        let size = bytes.max(1).next_multiple_of(GRAIN);
+        let mut at = (addr - self.base.as_ptr() as u64) as usize;
+        self.clear(at, size);
+        let mut len = size;
+        let mut free = self.free.lock().expect("no code panics under this lock");
+        if let Some((&before, &l)) = free.range(..at).next_back()
+            && before + l == at
+        {
+            free.remove(&before);
+            (at, len) = (before, l + len);
+        }
+        if let Some(l) = free.remove(&(at + len)) {
+            len += l;
+        }
+        free.insert(at, len);
+    }
+
+    fn clear(&self, at: usize, size: usize) {
+        let (start, end) =
+            (self.base.as_ptr() as usize + at, self.base.as_ptr() as usize + at + size);
+        let (inner, inner_end) = (start.next_multiple_of(4096), end & !4095);
+        if size >= GIVE_BACK {
+            // SAFETY: whole pages within the piece, which nobody uses any more.
+            let r = unsafe {
+                libc::madvise(inner as *mut libc::c_void, inner_end - inner, libc::MADV_DONTNEED)
+            };
+            if r == 0 {
+                // SAFETY: the piece's ends.
+                unsafe {
+                    std::ptr::write_bytes(start as *mut u8, 0, inner - start);
+                    std::ptr::write_bytes(inner_end as *mut u8, 0, end - inner_end);
+                }
+                return;
+            }
+        }
+        // SAFETY: the piece, which nobody uses any more.
+        unsafe { std::ptr::write_bytes(start as *mut u8, 0, size) };
+    }
+
+    /// Whether a range lies within the arena.
+    pub(crate) fn contains(&self, addr: u64, len: usize) -> bool {
+        let base = self.base.as_ptr() as u64;
+        addr >= base
+            && addr - base <= self.len as u64
+            && len as u64 <= self.len as u64 - (addr - base)
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, whose last user is gone.
+        unsafe { libc::munmap(self.mapping.0, self.mapping.1) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_do_not_overlap_are_zero_and_come_back() {
+        let arena = Arena::new(4 << 20).unwrap();
+        let mut held: Vec<(u64, usize)> = Vec::new();
+        let mut seed = 7u64;
+        for step in 0..5000 {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let bytes = (seed >> 33) as usize % if step % 50 == 0 { 2 << 20 } else { 5000 };
+            let align = 1 << ((seed >> 20) % 13);
+            match arena.alloc(bytes, align) {
+                Ok(addr) => {
+                    assert_eq!(addr % align as u64, 0);
+                    assert!(arena.contains(addr, bytes));
+                    // SAFETY: just allocated.
+                    let piece = unsafe { std::slice::from_raw_parts_mut(addr as *mut u8, bytes) };
+                    assert!(piece.iter().all(|b| *b == 0), "step {step}");
+                    piece.fill(0xff);
+                    for (a, l) in &held {
+                        assert!(addr + bytes as u64 <= *a || a + *l as u64 <= addr);
+                    }
+                    held.push((addr, bytes));
+                }
+                Err(HostError::OutOfDeviceMemory { .. }) => {}
+                Err(e) => panic!("{e}"),
+            }
+            if held.len() > 40 {
+                let (addr, bytes) = held.swap_remove(seed as usize % held.len());
+                arena.free(addr, bytes);
+            }
+        }
+        for (addr, bytes) in held {
+            arena.free(addr, bytes);
+        }
+        assert_eq!(*arena.free.lock().unwrap(), BTreeMap::from([(0, arena.len())]));
+    }
+}

@@ -1,0 +1,130 @@
+//! The emulated GPU as a device.
+
+use crate::HostError;
+use crate::arena::Arena;
+use crate::device::{Device, KernelCall, Running};
+use gpu_emu::{Config, Emulator, LaunchConfig, LaunchHandle, LaunchReport, LogSink, Mode};
+use std::ptr::NonNull;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// How to emulate.
+#[derive(Clone)]
+pub struct EmulatedOptions {
+    /// Emulated multiprocessors, each a host thread. One in deterministic mode.
+    pub workers: usize,
+    /// The most threads resident on each.
+    pub resident_threads: u32,
+    /// Fast, or deterministic under a schedule.
+    pub mode: Mode,
+    /// How long a launch may take that does not say itself.
+    pub timeout: Option<Duration>,
+    /// Where `gpu_rt::log!` goes; standard error without it.
+    pub log: Option<LogSink>,
+}
+
+impl Default for EmulatedOptions {
+    fn default() -> Self {
+        let config = Config::default();
+        EmulatedOptions {
+            workers: config.workers,
+            resident_threads: config.resident_threads,
+            mode: config.mode,
+            timeout: config.timeout,
+            log: None,
+        }
+    }
+}
+
+/// An emulated GPU with its memory. Its emulator starts when what serves it is known.
+pub(crate) struct Emulated {
+    options: EmulatedOptions,
+    emulator: OnceLock<Emulator>,
+    arena: Arc<Arena>,
+}
+
+impl Emulated {
+    pub(crate) fn new(options: EmulatedOptions, memory: usize) -> Result<Emulated, HostError> {
+        let arena = Arc::new(Arena::new(memory)?);
+        Ok(Emulated { options, emulator: OnceLock::new(), arena })
+    }
+
+    pub(crate) fn arena(&self) -> &Arc<Arena> {
+        &self.arena
+    }
+
+    /// How many workers there will be.
+    pub(crate) fn workers(&self) -> usize {
+        match self.options.mode {
+            Mode::Fast => self.options.workers,
+            Mode::Deterministic(_) => 1,
+        }
+    }
+
+    /// Starts the workers, with `host` to serve them.
+    pub(crate) fn start(&self, host: Arc<dyn gpu_emu::Host>) {
+        let config = Config {
+            workers: self.workers(),
+            resident_threads: self.options.resident_threads,
+            mode: self.options.mode,
+            timeout: self.options.timeout,
+            host,
+            log: self.options.log.clone(),
+            ..Config::default()
+        };
+        self.emulator.get_or_init(|| Emulator::new(config));
+    }
+}
+
+impl Device for Emulated {
+    fn name(&self) -> String {
+        format!("emulated GPU ({} workers)", self.workers())
+    }
+
+    fn alloc(&self, bytes: usize, align: usize) -> Result<u64, HostError> {
+        self.arena.alloc(bytes, align)
+    }
+
+    unsafe fn free(&self, addr: u64, bytes: usize) {
+        self.arena.free(addr, bytes);
+    }
+
+    unsafe fn read(&self, addr: u64, to: &mut [u8]) -> Result<(), HostError> {
+        assert!(self.arena.contains(addr, to.len()), "not device memory");
+        // SAFETY: within the arena; the caller vouches that no kernel writes it.
+        unsafe { std::ptr::copy_nonoverlapping(addr as *const u8, to.as_mut_ptr(), to.len()) };
+        Ok(())
+    }
+
+    unsafe fn write(&self, addr: u64, from: &[u8]) -> Result<(), HostError> {
+        assert!(self.arena.contains(addr, from.len()), "not device memory");
+        // SAFETY: within the arena; the caller vouches that no kernel uses it.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), addr as *mut u8, from.len()) };
+        Ok(())
+    }
+
+    fn map_region(&self, base: NonNull<u8>, _len: usize) -> Result<u64, HostError> {
+        Ok(base.as_ptr() as u64)
+    }
+
+    fn window(&self) -> Option<(NonNull<u8>, usize)> {
+        Some((self.arena.base(), self.arena.len()))
+    }
+
+    fn launch(&self, call: KernelCall, shape: LaunchConfig) -> Result<Box<dyn Running>, HostError> {
+        let emulator = self.emulator.get().expect("a session starts its device");
+        Ok(Box::new(EmulatedLaunch(emulator.submit_fn(call.name, shape, call.on_host)?)))
+    }
+}
+
+struct EmulatedLaunch(LaunchHandle);
+
+impl Running for EmulatedLaunch {
+    fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    fn wait(self: Box<Self>) -> Result<LaunchReport, HostError> {
+        Ok(self.0.wait()?)
+    }
+}

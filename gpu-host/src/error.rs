@@ -1,0 +1,71 @@
+//! What can go wrong on the host's side of a session.
+
+use gpu_emu::LaunchError;
+use gpufs::Errno;
+use host_daemon::DaemonError;
+
+/// Why a session could not be set up, or something in it not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// A launch failed; or it could not start.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The daemon could not be set up.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// The region could not be made.
+    #[error(
+        "no shared memory for the rings ({source}); lower the number of transfer slots or pages"
+    )]
+    Region {
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The device has no room.
+    #[error(
+        "device memory is exhausted: {wanted} bytes wanted, {free} of {total} free; free buffers, or raise \
+         SessionBuilder::device_memory"
+    )]
+    OutOfDeviceMemory {
+        /// Bytes asked for.
+        wanted: usize,
+        /// Bytes free, if not in one piece.
+        free: usize,
+        /// Bytes in all.
+        total: usize,
+    },
+    /// The operating system gives no address space for device memory.
+    #[error(
+        "{bytes} bytes of device memory cannot be mapped ({source}); lower SessionBuilder::device_memory"
+    )]
+    Map {
+        /// Bytes asked for.
+        bytes: usize,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The page cache cannot be as asked for.
+    #[error(
+        "no page cache of {cache_size} bytes in pages of {page_size} ({errno}): pages are a power of two from 4096 to \
+         2097152 bytes, and there must be at least two"
+    )]
+    Cache {
+        /// Bytes of a page.
+        page_size: u32,
+        /// Bytes of all frames.
+        cache_size: u64,
+        /// What the mount said.
+        errno: Errno,
+    },
+    /// A copy outside a buffer.
+    #[error("a copy of {len} values at {start} does not fit in a buffer of {size}")]
+    OutOfBuffer {
+        /// The first value.
+        start: usize,
+        /// How many.
+        len: usize,
+        /// Values in the buffer.
+        size: usize,
+    },
+}

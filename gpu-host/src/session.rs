@@ -1,0 +1,304 @@
+//! Sessions: a device, a region, a daemon that serves it and a mounted page cache, wired up.
+
+use crate::buffer::DeviceBuffer;
+use crate::device::{Device, KernelCall, Launch};
+use crate::driver::{Apart, Inline, Served};
+use crate::emulated::{Emulated, EmulatedOptions};
+use crate::{HostError, Mode};
+use bytemuck::Pod;
+use gpu_abi::{RegionConfig, RegionLayout};
+use gpu_emu::{LaunchConfig, LaunchReport};
+use gpu_rt::Kernel;
+use gpufs::{Clock, Eviction, Fs, HashIndex, MountConfig, MountLayout, PageIndex, Stats};
+use host_daemon::{Daemon, DeviceWindow, EngineChoice, Grant, Options, RegionMemory};
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Who serves the rings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DaemonMode {
+    /// The emulator's workers, when their threads wait: no other thread is woken.
+    #[default]
+    Inline,
+    /// This many threads of the daemon's own.
+    Threads(usize),
+}
+
+/// What a session is made of. Every setting has a default that suits a small machine.
+#[derive(Clone)]
+#[must_use]
+pub struct SessionBuilder {
+    emulated: EmulatedOptions,
+    mount: MountConfig,
+    direct: bool,
+    device_memory: usize,
+    slots: Option<u32>,
+    calls: u32,
+    ring_entries: u32,
+    engine: EngineChoice,
+    daemon: DaemonMode,
+    root: Option<PathBuf>,
+}
+
+impl Default for SessionBuilder {
+    fn default() -> Self {
+        SessionBuilder {
+            emulated: EmulatedOptions::default(),
+            mount: MountConfig::default(),
+            direct: true,
+            device_memory: 16 << 30,
+            slots: None,
+            calls: 8192,
+            ring_entries: 8192,
+            engine: EngineChoice::Auto,
+            daemon: DaemonMode::Inline,
+            root: None,
+        }
+    }
+}
+
+impl SessionBuilder {
+    /// How the GPU is emulated.
+    pub fn emulated(mut self, options: EmulatedOptions) -> Self {
+        self.emulated = options;
+        self
+    }
+
+    /// Bytes of a page: a power of two, 4 KiB to 2 MiB. Default 64 KiB.
+    pub fn page_size(mut self, bytes: u32) -> Self {
+        self.mount.page_size = bytes;
+        self
+    }
+
+    /// Bytes of the page cache. Default 64 MiB.
+    pub fn cache_size(mut self, bytes: u64) -> Self {
+        self.mount.cache_size = bytes;
+        self
+    }
+
+    /// Files that can be open at once. Default 4,096.
+    pub fn open_files(mut self, count: u32) -> Self {
+        self.mount.open_files = count;
+        self
+    }
+
+    /// Whether the daemon writes pages straight into device memory where it can address that
+    /// (default), or always through transfer slots, as a discrete GPU needs it.
+    pub fn direct(mut self, direct: bool) -> Self {
+        self.direct = direct;
+        self
+    }
+
+    /// Bytes of an emulated device's memory: address space, of which only what is touched becomes
+    /// memory. Default 16 GiB.
+    pub fn device_memory(mut self, bytes: usize) -> Self {
+        self.device_memory = bytes;
+        self
+    }
+
+    /// Transfer slots, each of a page. Default: about 16 MiB of them, 64 to 1,024.
+    pub fn slots(mut self, count: u32) -> Self {
+        self.slots = Some(count);
+        self
+    }
+
+    /// Completion cells for requests without data: how many of these can be under way. Default 8,192.
+    pub fn calls(mut self, count: u32) -> Self {
+        self.calls = count;
+        self
+    }
+
+    /// Entries of each submission ring, a power of two. Default 8,192.
+    pub fn ring_entries(mut self, count: u32) -> Self {
+        self.ring_entries = count;
+        self
+    }
+
+    /// What carries out reads that have to wait for a disk.
+    pub fn engine(mut self, engine: EngineChoice) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// Who serves the rings.
+    pub fn daemon(mut self, mode: DaemonMode) -> Self {
+        self.daemon = mode;
+        self
+    }
+
+    /// Paths resolve inside this directory, with no way out; without it, as for this process.
+    pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
+        self.root = Some(root.into());
+        self
+    }
+
+    /// A session with the default policies: hash index, clock eviction.
+    ///
+    /// # Errors
+    /// [`HostError`] says what is missing or out of range, and the remedy.
+    pub fn build(self) -> Result<Session, HostError> {
+        self.build_with()
+    }
+
+    /// A session whose page cache has index `I` and eviction policy `E`.
+    ///
+    /// # Errors
+    /// As [`SessionBuilder::build`].
+    pub fn build_with<I: PageIndex, E: Eviction>(self) -> Result<Session<I, E>, HostError> {
+        let device = Arc::new(Emulated::new(self.emulated.clone(), self.device_memory)?);
+        let workers = device.workers();
+        let window = device.window().filter(|_| self.direct);
+
+        let page_size = self.mount.page_size;
+        let bad_cache =
+            |errno| HostError::Cache { page_size, cache_size: self.mount.cache_size, errno };
+        let slot_size = page_size.clamp(8192, 2 << 20).next_power_of_two();
+        let region_config = RegionConfig {
+            shards: workers.min(256) as u32,
+            ring_entries: self.ring_entries,
+            slots: self.slots.unwrap_or(((16 << 20) / slot_size).clamp(64, 1024)),
+            slot_size,
+            calls: self.calls,
+            device_window: window.map_or(0, |(_, len)| len as u64),
+        };
+        // Looked at before anything is set up for it.
+        let layout = RegionLayout::new(region_config).map_err(bad_cache)?;
+        let mount = MountConfig { direct: window.is_some(), ..self.mount };
+        let mount_layout = MountLayout::new::<I>(&mount, &layout).map_err(bad_cache)?;
+
+        let region =
+            RegionMemory::new(region_config).map_err(|source| HostError::Region { source })?;
+        let region = Arc::new(region);
+        let daemon = Daemon::new(Options {
+            engine: match (self.engine, self.emulated.mode) {
+                // A schedule replays only if answers come in an order that follows from it.
+                (EngineChoice::Auto, Mode::Deterministic(_)) => EngineChoice::Pread,
+                (engine, _) => engine,
+            },
+            ring_workers: match self.daemon {
+                DaemonMode::Inline => workers,
+                DaemonMode::Threads(n) => n.max(1),
+            },
+            ..Options::default()
+        })?;
+        // SAFETY: the arena outlives the client: `Served` drops the client first.
+        let device_window = window.map(|(base, len)| unsafe { DeviceWindow::new(base, len) });
+        let grant = Grant { root: self.root, max_open: mount.open_files.max(4096), device_window };
+        let client = daemon.attach(region.clone(), grant)?;
+        if let DaemonMode::Threads(n) = self.daemon {
+            client.spawn(n.max(1))?;
+        }
+
+        let base = device.alloc(mount_layout.total(), 2 << 20)?;
+        let region_addr = device.map_region(region.base(), region.len())?;
+        let window_base = window.map_or(0, |(base, _)| base.as_ptr() as u64);
+        let header = mount_layout.header(base, region_addr, window_base);
+        // SAFETY: just allocated, and no kernel runs yet.
+        unsafe { device.write(base, bytemuck::bytes_of(&header))? };
+
+        let served = Arc::new(Served { client, region, arena: device.arena().clone() });
+        match self.daemon {
+            DaemonMode::Inline => device.start(Arc::new(Inline(served.clone()))),
+            DaemonMode::Threads(_) => device.start(Arc::new(Apart(served.clone()))),
+        }
+        Ok(Session { device, served, daemon, mount: base, policies: PhantomData })
+    }
+}
+
+/// A device with a mounted page cache, ready for launches. Dropping it waits for launches under way.
+pub struct Session<I: PageIndex = HashIndex, E: Eviction = Clock> {
+    // Before what serves it: its workers end first.
+    device: Arc<Emulated>,
+    served: Arc<Served>,
+    daemon: Daemon,
+    mount: u64,
+    policies: PhantomData<fn() -> (I, E)>,
+}
+
+impl Session {
+    /// Settings to begin from.
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder::default()
+    }
+}
+
+impl<I: PageIndex, E: Eviction> Session<I, E> {
+    /// The mount, for kernels' arguments.
+    pub fn fs(&self) -> Fs<I, E> {
+        // SAFETY: the header was written for this `I`; mount and region live with the session, whose
+        // device ends all launches before they go.
+        unsafe { Fs::from_addr(self.mount) }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &dyn Device {
+        &*self.device
+    }
+
+    /// `len` zeroed values in device memory.
+    ///
+    /// # Errors
+    /// [`HostError::OutOfDeviceMemory`].
+    pub fn alloc<T: Pod>(&self, len: usize) -> Result<DeviceBuffer<T>, HostError> {
+        DeviceBuffer::new(self.device.clone(), len)
+    }
+
+    /// A copy of `values` in device memory.
+    ///
+    /// # Errors
+    /// [`HostError::OutOfDeviceMemory`].
+    pub fn alloc_from<T: Pod>(&self, values: &[T]) -> Result<DeviceBuffer<T>, HostError> {
+        let buffer = self.alloc(values.len())?;
+        buffer.copy_from(0, values)?;
+        Ok(buffer)
+    }
+
+    /// Starts a kernel. Several launches can be under way; they start in order.
+    ///
+    /// # Errors
+    /// [`HostError::Launch`] if the shape is not possible.
+    pub fn launch<A: Pod + Send + Sync>(
+        &self,
+        kernel: &Kernel<A>,
+        shape: LaunchConfig,
+        args: A,
+    ) -> Result<Launch, HostError> {
+        let entry = kernel.entry();
+        let call = KernelCall {
+            name: kernel.name(),
+            args: bytemuck::bytes_of(&args).to_vec(),
+            on_host: Box::new(move || entry(args)),
+        };
+        Ok(Launch { running: self.device.launch(call, shape)? })
+    }
+
+    /// Runs a kernel to its end.
+    ///
+    /// # Errors
+    /// [`HostError::Launch`] with the reason, the thread and the place.
+    pub fn run<A: Pod + Send + Sync>(
+        &self,
+        kernel: &Kernel<A>,
+        shape: LaunchConfig,
+        args: A,
+    ) -> Result<LaunchReport, HostError> {
+        self.launch(kernel, shape, args)?.wait()
+    }
+
+    /// What the page cache counted so far.
+    pub fn stats(&self) -> Stats {
+        // The emulator's device memory is the host's.
+        self.fs().stats()
+    }
+
+    /// What the daemon counted so far.
+    pub fn daemon_stats(&self) -> host_daemon::Stats {
+        self.served.client.stats()
+    }
+
+    /// How the daemon reads files.
+    pub fn engine(&self) -> host_daemon::EngineKind {
+        self.daemon.engine()
+    }
+}

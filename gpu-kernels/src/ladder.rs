@@ -1,0 +1,138 @@
+//! The kernels of the numbered examples: each shows one thing.
+
+use gpu_rt::atomic::{DeviceAtomicU64, Ordering};
+use gpu_rt::{Block, Group, Pod, Thread, Zeroable, kernel, log, thread};
+use gpufs::{DeviceSlice, Fs, OpenOptions};
+
+/// Arguments of kernels that read one file.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct OneFile {
+    /// The file system.
+    pub fs: Fs,
+    /// The file's path.
+    pub path: DeviceSlice<u8>,
+    /// Where results go.
+    pub out: DeviceSlice<u64>,
+}
+
+impl OneFile {
+    fn path(&self) -> &[u8] {
+        // SAFETY: the host wrote the path before the launch and leaves it alone until its end.
+        unsafe { self.path.as_slice() }
+    }
+
+    fn out(&self, index: usize) -> &DeviceAtomicU64 {
+        assert!(index < self.out.len(), "the host gave too few places for results");
+        // SAFETY: in range, zeroed by the host, and used as an atomic word by every thread.
+        unsafe { &*self.out.as_ptr().add(index).cast::<DeviceAtomicU64>() }
+    }
+}
+
+/// 01: a block opens a file together, reads its beginning and says what it is.
+#[kernel]
+pub fn hello_file(args: OneFile) {
+    let mut text = [0u8; 64];
+    let outcome = args.fs.open(&Block, args.path(), OpenOptions::new()).and_then(|file| {
+        let n = file.read_at(&Block, &mut text[..], 0)?;
+        file.close(&Block);
+        Ok((file.size(), n))
+    });
+    if Block.is_leader() {
+        match outcome {
+            Ok((size, n)) => {
+                let line = text[..n].split(|b| *b == b'\n').next().unwrap_or_default();
+                let line = core::str::from_utf8(line).unwrap_or("(not text)");
+                log!("block {}: {size} bytes, beginning: {line}", thread::block_idx().x);
+                args.out(0).fetch_add(1, Ordering::Relaxed);
+            }
+            Err(e) => log!("block {}: {e}", thread::block_idx().x),
+        }
+    }
+}
+
+/// 02: every thread counts the lines of its share of the pages, which are lent, not copied.
+/// `out` = [lines, bytes, errors].
+#[kernel]
+pub fn count_lines(args: OneFile) {
+    let file = match args.fs.open(&Thread, args.path(), OpenOptions::new()) {
+        Ok(file) => file,
+        Err(e) => {
+            log!("{e}");
+            args.out(2).fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+    };
+    let page = args.fs.page_size() as u64;
+    let mut at = thread::index() * page;
+    while at < file.size() {
+        match file.map(&Thread, at, page as usize) {
+            Ok(view) => {
+                for bytes in view.slices() {
+                    let lines = bytes.iter().filter(|b| **b == b'\n').count();
+                    args.out(0).fetch_add(lines as u64, Ordering::Relaxed);
+                    args.out(1).fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                }
+            }
+            Err(e) => {
+                log!("page at {at}: {e}");
+                args.out(2).fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        at += thread::count() * page;
+    }
+    file.close(&Thread);
+}
+
+/// 03: one thread lists a directory. `out` = [entries, directories].
+#[kernel]
+pub fn list_dir(args: OneFile) {
+    let mut buf = [0u8; 1024];
+    let outcome = args.fs.read_dir(&Thread, args.path()).and_then(|mut dir| {
+        loop {
+            let n = dir.read(&Thread, &mut buf[..])?;
+            if n == 0 {
+                break;
+            }
+            for entry in gpufs::dir::entries(&buf[..n]) {
+                let kind = if entry.is_dir() { "dir " } else { "file" };
+                log!("{kind} {}", core::str::from_utf8(entry.name).unwrap_or("(not text)"));
+                args.out(0).fetch_add(1, Ordering::Relaxed);
+                args.out(1).fetch_add(u64::from(entry.is_dir()), Ordering::Relaxed);
+            }
+        }
+        dir.close(&Thread);
+        Ok(())
+    });
+    if let Err(e) = outcome {
+        log!("{e}");
+    }
+}
+
+/// 04: begins to read the second half of a file, works on the first meanwhile, and then waits.
+/// `out` = [sum of all bytes, 1 if the second half had arrived by then].
+#[kernel]
+pub fn read_ahead_of_use(args: OneFile) {
+    let outcome = args.fs.open(&Thread, args.path(), OpenOptions::new()).and_then(|file| {
+        let half = (file.size() / 2).min(4096);
+        let (mut first, mut second) = ([0u8; 4096], [0u8; 4096]);
+        let sum = |bytes: &[u8]| bytes.iter().map(|b| u64::from(*b)).sum::<u64>();
+        // SAFETY: `second` lives, and nobody looks at it, until the read is waited for below.
+        let pending = unsafe { file.read_at_async(&Thread, &mut second[..half as usize], half)? };
+        let n = file.read_at(&Thread, &mut first[..half as usize], 0)?;
+        args.out(0).fetch_add(sum(&first[..n]), Ordering::Relaxed);
+        let n = match pending.try_wait(&Thread) {
+            Ok(n) => {
+                args.out(1).fetch_add(1, Ordering::Relaxed);
+                n?
+            }
+            Err(pending) => pending.wait(&Thread)?,
+        };
+        args.out(0).fetch_add(sum(&second[..n]), Ordering::Relaxed);
+        file.close(&Thread);
+        Ok(())
+    });
+    if let Err(e) = outcome {
+        log!("{e}");
+    }
+}
