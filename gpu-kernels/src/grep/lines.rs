@@ -1,0 +1,440 @@
+//! Feeds the pages of an item to a matcher, line by line only where something matches.
+
+use core::ops::ControlFlow::{self, Break, Continue};
+
+use memchr::memchr;
+
+use super::arena::{Record, RecordKind, Sink};
+use super::item::{Item, Status, Tally, Task, TaskFlags};
+use super::matcher::{Eol, Hit, Matcher};
+use super::program::Find;
+
+/// What the searcher does with the bytes that it is fed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Looks for the end of a line that another item owns.
+    Skip,
+    /// Searches.
+    Lines,
+    /// Measures a line that does not fit in the scratch buffer.
+    Measure,
+    /// Has reached the limit; looks for NUL bytes up to this offset.
+    Drain(u64),
+}
+
+/// The search of one item.
+///
+/// ```text
+/// let mut search = LineSearcher::new(&matcher, &task, item, number, scratch, sink);
+/// // pages from search.first_byte() on, until feed breaks or the file ends
+/// for page in pages { if search.feed(page).is_break() { break } }
+/// let tally = search.finish();
+/// ```
+pub struct LineSearcher<'m, 'p, 's, S> {
+    matcher: &'m Matcher<'p>,
+    flags: TaskFlags,
+    limit: u64,
+    window: u64,
+    eol: Eol,
+    number: u32,
+    /// Offset in the file one past the last byte at which a line of this item may start.
+    end: u64,
+    /// Offset in the file of the next byte to be fed.
+    at: u64,
+    phase: Phase,
+    /// The line that the last page left incomplete.
+    scratch: &'s mut [u8],
+    filled: usize,
+    /// Offset of that line in the file.
+    kept: u64,
+    sink: S,
+    tally: Tally,
+}
+
+impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
+    /// Prepares the search of `item`, which records name by `number`. A line that pages cut has to
+    /// fit in `scratch` as a whole.
+    pub fn new(
+        matcher: &'m Matcher<'p>,
+        task: &Task,
+        item: &Item,
+        number: u32,
+        scratch: &'s mut [u8],
+        sink: S,
+    ) -> Self {
+        let flags = TaskFlags(task.flags | item.flags);
+        let nul_ends = flags.has(TaskFlags::NUL_ENDS_LINE);
+        LineSearcher {
+            matcher,
+            flags,
+            limit: item.limit.max(1),
+            window: task.window.max(1),
+            eol: if nul_ends { Eol::NewlineOrNul } else { Eol::Newline },
+            number,
+            end: item.end,
+            at: item.start.saturating_sub(1),
+            phase: if item.start == 0 { Phase::Lines } else { Phase::Skip },
+            scratch,
+            filled: 0,
+            kept: 0,
+            sink,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Offset in the file of the first byte to feed: one before the item, to tell whether a line
+    /// starts with it.
+    pub fn first_byte(&self) -> u64 {
+        self.at
+    }
+
+    /// Takes the next bytes of the file. Breaks when no more are needed.
+    pub fn feed(&mut self, page: &[u8]) -> ControlFlow<()> {
+        if self.tally.status != Status::Pending {
+            return Break(());
+        }
+        let nul = if self.flags.has(TaskFlags::STOP_AT_NUL) { memchr(0, page) } else { None };
+        let flow = self.consume(&page[..nul.unwrap_or(page.len())]);
+        self.tally.bytes += page.len() as u64;
+        if flow.is_break() {
+            if self.tally.status == Status::Pending {
+                self.tally.status = Status::Done;
+            }
+            return flow;
+        }
+        match nul {
+            Some(i) => {
+                self.tally.status = Status::Nul;
+                self.tally.nul = self.at + i as u64;
+                Break(())
+            }
+            None => {
+                self.at += page.len() as u64;
+                Continue(())
+            }
+        }
+    }
+
+    /// The file has ended, or enough of it was fed: searches the last line and reports.
+    pub fn finish(mut self) -> (Tally, S) {
+        if self.tally.status == Status::Pending {
+            if self.phase == Phase::Measure {
+                self.need_scratch();
+            } else if self.filled > 0 {
+                let _ = self.search_scratch();
+            }
+        }
+        if self.tally.status == Status::Pending {
+            self.tally.status = Status::Done;
+        }
+        (self.tally, self.sink)
+    }
+
+    fn need_scratch(&mut self) {
+        self.tally.status = Status::Scratch;
+        self.tally.need = self.filled as u64;
+    }
+
+    /// Handles bytes that start at `self.at`.
+    fn consume(&mut self, mut data: &[u8]) -> ControlFlow<()> {
+        let mut at = self.at;
+        match self.phase {
+            Phase::Drain(until) => {
+                return if at + data.len() as u64 >= until { Break(()) } else { Continue(()) };
+            }
+            Phase::Skip => {
+                let Some(i) = self.eol.first(data) else { return Continue(()) };
+                self.phase = Phase::Lines;
+                data = &data[i + 1..];
+                at += i as u64 + 1;
+            }
+            Phase::Measure => {
+                // Of the length alone: `filled` has outgrown the buffer.
+                let end = self.eol.first(data);
+                self.filled += end.map_or(data.len(), |i| i + 1);
+                if end.is_none() {
+                    return Continue(());
+                }
+                self.need_scratch();
+                return Break(());
+            }
+            Phase::Lines if self.filled > 0 => {
+                let end = self.eol.first(data);
+                let rest_of_line = end.map_or(data.len(), |i| i + 1);
+                if !self.keep(&data[..rest_of_line], at) {
+                    if end.is_some() {
+                        self.need_scratch();
+                        return Break(());
+                    }
+                    self.phase = Phase::Measure;
+                    return Continue(());
+                }
+                if end.is_none() {
+                    return Continue(());
+                }
+                self.search_scratch()?;
+                data = &data[rest_of_line..];
+                at += rest_of_line as u64;
+            }
+            Phase::Lines => {}
+        }
+        self.whole_lines(data, at)
+    }
+
+    /// Searches the lines of `data`, which starts with one at offset `at`, and keeps the last if
+    /// it is incomplete.
+    fn whole_lines(&mut self, data: &[u8], at: u64) -> ControlFlow<()> {
+        if let Phase::Drain(until) = self.phase {
+            return if at + data.len() as u64 >= until { Break(()) } else { Continue(()) };
+        }
+        let Some(own) = self.end.checked_sub(at).filter(|&n| n > 0) else { return Break(()) };
+        // The item's last line has the byte before its end.
+        let last = usize::try_from(own - 1).ok().filter(|&k| k < data.len());
+        let complete = last.and_then(|k| self.eol.first(&data[k..]).map(|i| k + i + 1));
+        let cut = complete.or_else(|| self.eol.last(data).map(|i| i + 1)).unwrap_or(0);
+        self.block(&data[..cut], at)?;
+        if let Phase::Drain(until) = self.phase {
+            return if at + data.len() as u64 >= until { Break(()) } else { Continue(()) };
+        }
+        if complete.is_some() {
+            return Break(());
+        }
+        if !self.keep(&data[cut..], at + cut as u64) {
+            self.phase = Phase::Measure;
+        }
+        Continue(())
+    }
+
+    /// Appends bytes at offset `at` to the incomplete line; false if they do not fit.
+    fn keep(&mut self, part: &[u8], at: u64) -> bool {
+        if self.filled == 0 {
+            self.kept = at;
+        }
+        let end = self.filled + part.len();
+        let fits = match self.scratch.get_mut(self.filled..end) {
+            Some(to) => {
+                to.copy_from_slice(part);
+                true
+            }
+            None => false,
+        };
+        self.filled = end;
+        fits
+    }
+
+    fn search_scratch(&mut self) -> ControlFlow<()> {
+        // Lent to the search of the block, which does not touch it otherwise.
+        let scratch = core::mem::take(&mut self.scratch);
+        let len = core::mem::replace(&mut self.filled, 0);
+        let flow = self.block(&scratch[..len], self.kept);
+        self.scratch = scratch;
+        flow
+    }
+
+    /// Searches a block of whole lines that starts at offset `at` of the file.
+    fn block(&mut self, hay: &[u8], at: u64) -> ControlFlow<()> {
+        if hay.is_empty() {
+            return Continue(());
+        }
+        let mut block = Block { hay, at, counted: 0, lines: self.tally.lines };
+        self.select(&mut block)?;
+        if self.flags.has(TaskFlags::NUMBER) {
+            self.tally.lines = block.line_number(hay.len(), self.eol);
+            let terminated = self.eol.last(&hay[hay.len() - 1..]).is_some();
+            self.tally.lines += !terminated as u64;
+        }
+        Continue(())
+    }
+
+    fn select(&mut self, block: &mut Block<'_>) -> ControlFlow<()> {
+        let hay = block.hay;
+        let invert = self.flags.has(TaskFlags::INVERT);
+        match self.matcher.find() {
+            // Every line alike: no need to look at each.
+            Find::Everything if !invert => return self.run(block, 0, hay.len()),
+            Find::Nothing if invert => return self.run(block, 0, hay.len()),
+            Find::Everything | Find::Nothing => return Continue(()),
+            _ => {}
+        }
+        let mut from = 0;
+        while let Some(hit) = self.matcher.next_line(hay, from, self.eol) {
+            if matches!(self.phase, Phase::Drain(_)) {
+                return Continue(());
+            }
+            if invert && hit.start > from {
+                self.run(block, from, hit.start)?;
+            }
+            let next = (hit.end + 1).min(hay.len());
+            if !hit.sure {
+                self.undecided(block, hit, next)?;
+            } else if !invert {
+                self.matching(block, hit, next)?;
+            }
+            from = next;
+        }
+        if invert && from < hay.len() && !matches!(self.phase, Phase::Drain(_)) {
+            self.run(block, from, hay.len())?;
+        }
+        Continue(())
+    }
+
+    /// Counts selected lines towards the limit; breaks or drains when it is reached.
+    fn count(&mut self, lines: u64, at: u64) -> ControlFlow<()> {
+        self.tally.selected += lines;
+        if self.tally.selected < self.limit {
+            return Continue(());
+        }
+        if !self.flags.has(TaskFlags::DRAIN) {
+            return Break(());
+        }
+        self.phase = Phase::Drain(at.next_multiple_of(self.window));
+        Continue(())
+    }
+
+    /// A matching line.
+    fn matching(&mut self, block: &mut Block<'_>, hit: Hit, next: usize) -> ControlFlow<()> {
+        if self.flags.has(TaskFlags::ONLY) {
+            self.matches(block, hit)?;
+        } else if self.flags.has(TaskFlags::LINES | TaskFlags::SPANS) {
+            self.line_with_spans(block, hit, next)?;
+        } else if self.flags.has(TaskFlags::LINES) {
+            self.emit(block, RecordKind::Lines, hit.start, next, 1)?;
+        }
+        self.count(1, block.at + next as u64)
+    }
+
+    /// Selected lines `start..end` of the block, all that there are in between.
+    fn run(&mut self, block: &mut Block<'_>, start: usize, end: usize) -> ControlFlow<()> {
+        let (hay, emits) = (block.hay, self.flags.has(TaskFlags::LINES));
+        let room = self.limit - self.tally.selected;
+        let mut lines = self.eol.count(&hay[start..end]) as u64;
+        lines += self.eol.last(&hay[end - 1..end]).is_none() as u64;
+        let mut end = end;
+        if lines > room {
+            end = start;
+            for _ in 0..room {
+                end += self.eol.first(&hay[end..]).map_or(0, |i| i + 1);
+            }
+            lines = room;
+        }
+        if emits && lines > 0 {
+            self.emit(block, RecordKind::Lines, start, end, lines)?;
+        }
+        self.count(lines, block.at + end as u64)
+    }
+
+    fn undecided(&mut self, block: &mut Block<'_>, hit: Hit, next: usize) -> ControlFlow<()> {
+        let kind = match self.eol {
+            Eol::Newline => RecordKind::Undecided,
+            Eol::NewlineOrNul => RecordKind::UndecidedNul,
+        };
+        self.emit(block, kind, hit.start, next, 1)
+    }
+
+    /// Each match of a line by itself.
+    fn matches(&mut self, block: &mut Block<'_>, hit: Hit) -> ControlFlow<()> {
+        let line = &block.hay[hit.start..hit.end];
+        let mut from = 0;
+        while let Ok(Some((start, end))) = self.matcher.next_span(line, from, false) {
+            self.emit(block, RecordKind::Match, hit.start + start, hit.start + end, 0)?;
+            from = end;
+        }
+        Continue(())
+    }
+
+    fn line_with_spans(&mut self, block: &mut Block<'_>, hit: Hit, next: usize) -> ControlFlow<()> {
+        let line = &block.hay[hit.start..hit.end];
+        let matcher = self.matcher;
+        let mut spans = 0;
+        let mut from = 0;
+        loop {
+            match matcher.next_span(line, from, false) {
+                Ok(Some((_, end))) => from = end,
+                Ok(None) => break,
+                Err(_) => return self.undecided(block, hit, next),
+            }
+            spans += 1;
+        }
+        let room = self.room(block, RecordKind::Spans, hit.start, next, 1, spans)?;
+        let (mut at, mut from) = (0, 0);
+        while let Ok(Some((start, end))) = matcher.next_span(line, from, false) {
+            let Some(place) = room.get_mut(at..at + 8) else { break };
+            place[..4].copy_from_slice(&(start as u32).to_ne_bytes());
+            place[4..].copy_from_slice(&(end as u32).to_ne_bytes());
+            (at, from) = (at + 8, end);
+        }
+        Continue(())
+    }
+
+    fn emit(
+        &mut self,
+        block: &mut Block<'_>,
+        kind: RecordKind,
+        start: usize,
+        end: usize,
+        lines: u64,
+    ) -> ControlFlow<()> {
+        self.room(block, kind, start, end, lines, 0).map_continue(|_| ())
+    }
+
+    /// Writes a record but for its spans, for which it returns the room.
+    fn room(
+        &mut self,
+        block: &mut Block<'_>,
+        kind: RecordKind,
+        start: usize,
+        end: usize,
+        lines: u64,
+        spans: usize,
+    ) -> ControlFlow<(), &mut [u8]> {
+        const HEAD: usize = size_of::<Record>();
+        let text = &block.hay[start..end];
+        let line = match self.flags.has(TaskFlags::NUMBER) {
+            true => block.line_number(start, self.eol),
+            false => 0,
+        };
+        let size = (HEAD + 8 * spans + text.len()).next_multiple_of(8);
+        let record = Record {
+            offset: block.at + start as u64,
+            line,
+            item: self.number,
+            kind: kind as u32,
+            lines: lines as u32,
+            spans: spans as u32,
+            len: text.len() as u32,
+            size: size as u32,
+        };
+        let Some(room) = self.sink.room(size) else {
+            self.tally.status = Status::Output;
+            self.tally.need = size as u64;
+            return Break(());
+        };
+        let (head, payload) = room.split_at_mut(HEAD);
+        head.copy_from_slice(bytemuck::bytes_of(&record));
+        let (spans, rest) = payload.split_at_mut(8 * spans);
+        rest[..text.len()].copy_from_slice(text);
+        Continue(spans)
+    }
+}
+
+/// A block of lines and how far its lines were counted.
+struct Block<'h> {
+    hay: &'h [u8],
+    /// Offset of the block in the file.
+    at: u64,
+    /// Lines are counted up to this offset in the block …
+    counted: usize,
+    /// … and there were so many since the start of the item.
+    lines: u64,
+}
+
+impl Block<'_> {
+    /// Number of the line that starts at `start`, which is not before the last one asked for.
+    fn line_number(&mut self, start: usize, eol: Eol) -> u64 {
+        if let Some(part) = self.hay.get(self.counted..start) {
+            self.lines += eol.count(part) as u64;
+            self.counted = start;
+        }
+        self.lines
+    }
+}

@@ -1,0 +1,39 @@
+//! Line search in the manner of grep, on the device.
+//!
+//! The host compiles patterns to a [`Program`], one contiguous blob without pointers. Device
+//! threads take [`Item`]s, each a byte range of one file, and feed the pages of that range to a
+//! [`LineSearcher`]:
+//!
+//! ```text
+//!   blob ──► Program ──► Matcher ─┐
+//!   pages of the file ──feed()──► LineSearcher ──► Sink (records in the output arena)
+//!                                 └─ scratch: the line that a page boundary cuts
+//! ```
+//!
+//! An item owns every line that *starts* in its range and reads on past the range until the last
+//! of them is complete. The pages are searched where they lie; only a line that straddles two of
+//! them is copied.
+
+mod arena;
+mod chars;
+mod item;
+mod lines;
+mod literal;
+mod matcher;
+mod program;
+mod search;
+mod set;
+mod words;
+
+pub use arena::{Arena, Bump, ChunkHeader, Record, RecordKind, Sink};
+pub use chars::{WORD_INDEX_LEN, WordChars};
+pub use item::{Item, ItemResult, Status, Tally, Task, TaskFlags};
+pub use lines::LineSearcher;
+pub use matcher::{Eol, Hit, Matcher, Undecided};
+pub use program::{
+    Accept, Find, Header, PROGRAM_MAGIC, PROGRAM_VERSION, Program, ProgramError, ProgramFlags,
+    Section,
+};
+pub use search::{Pages, search_item};
+pub use set::{SetEntry, SetHeader, block_hash, prefix_hash};
+pub use words::{Phrase, Run, Slot, WordsHeader, hash_run};

@@ -1,0 +1,222 @@
+//! Several literals at once, after Wu and Manber ("A fast algorithm for multi-pattern
+//! searching", 1994).
+//!
+//! A window of the length of the shortest literal slides over the text. The last bytes of the
+//! window (a *block* of one or two) index a table of shifts: how far the window may move because
+//! no literal has that block nearer its end. At shift zero the first bytes of the window choose
+//! a bucket of literals to compare.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::program::{ProgramError, table};
+
+/// The start of a set's section; the tables follow in the order of its fields.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct SetHeader {
+    /// Length of the shortest literal in bytes, at least 1: the window.
+    pub window: u32,
+    /// Bytes of a block: 1, or 2 where the window has as many.
+    pub block: u32,
+    /// The table of shifts has `1 << shift_bits` bytes; a multiple of four.
+    pub shift_bits: u32,
+    /// There are `(1 << bucket_bits) + 1` bucket bounds (`u32`).
+    pub bucket_bits: u32,
+    /// Number of [`SetEntry`]s.
+    pub entries: u32,
+    /// Bytes of all literals together.
+    pub bytes: u32,
+    /// Number of rare bytes, 0 to 3; with any, `rare` replaces the window where order does not
+    /// matter.
+    pub rare_count: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// A rare byte of entry `i`, in the low eight bits, and its offset in the literal above.
+    pub rare: [u32; 4],
+}
+
+/// One literal. Those of a bucket stand together, longest first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct SetEntry {
+    /// Where its bytes start among the bytes of all.
+    pub offset: u32,
+    /// Bytes.
+    pub len: u32,
+}
+
+/// Index into the table of shifts for the block that is `bytes`.
+#[inline]
+pub fn block_hash(bytes: &[u8], bits: u32) -> usize {
+    let v = match *bytes {
+        [a] => a as u32,
+        [a, b] => (a as u32).wrapping_mul(0x9e5).wrapping_add((b as u32).wrapping_mul(0x3b)),
+        _ => 0,
+    };
+    (v & ((1 << bits) - 1)) as usize
+}
+
+/// Bucket of a literal or window that starts with `bytes` (as many as a block).
+#[inline]
+pub fn prefix_hash(bytes: &[u8], bits: u32) -> usize {
+    let v = match *bytes {
+        [a] => a as u32,
+        [a, b] => (a as u32) << 8 | b as u32,
+        _ => 0,
+    };
+    (v.wrapping_mul(0x9e37_79b1) >> (32 - bits)) as usize
+}
+
+/// A set of literals, its tables typed.
+#[derive(Clone, Copy)]
+pub(super) struct Set<'p> {
+    window: usize,
+    block: usize,
+    shift_bits: u32,
+    bucket_bits: u32,
+    shifts: &'p [u8],
+    buckets: &'p [u32],
+    entries: &'p [SetEntry],
+    bytes: &'p [u8],
+    rare_count: u32,
+    rare: [u32; 4],
+}
+
+impl<'p> Set<'p> {
+    pub(super) fn new(section: &'p [u8]) -> Result<Self, ProgramError> {
+        let (header, rest) = table::<SetHeader>(section, 1)?;
+        let h = &header[0];
+        let window = h.window as usize;
+        if !(8..=16).contains(&h.shift_bits)
+            || !(1..=20).contains(&h.bucket_bits)
+            || !matches!((h.block, window), (1, 1..) | (2, 2..))
+            || h.rare_count > 3
+        {
+            return Err(ProgramError::Table);
+        }
+        let (shifts, rest) = table::<u8>(rest, 1 << h.shift_bits)?;
+        let (buckets, rest) = table::<u32>(rest, (1 << h.bucket_bits) + 1)?;
+        let (entries, rest) = table::<SetEntry>(rest, h.entries as usize)?;
+        let (bytes, _) = table::<u8>(rest, h.bytes as usize)?;
+        Ok(Set {
+            window,
+            block: h.block as usize,
+            shift_bits: h.shift_bits,
+            bucket_bits: h.bucket_bits,
+            shifts,
+            buckets,
+            entries,
+            bytes,
+            rare_count: h.rare_count,
+            rare: h.rare,
+        })
+    }
+
+    /// What the searches rely on: every literal inside the bytes and no shorter than the window,
+    /// bucket bounds in order.
+    pub(super) fn check(&self) -> Result<(), ProgramError> {
+        let literal_fits = |e: &SetEntry| {
+            let end = e.offset as usize + e.len as usize;
+            end <= self.bytes.len() && e.len as usize >= self.window
+        };
+        let ordered = self.buckets.is_sorted()
+            && self.buckets.last().is_none_or(|&b| b as usize <= self.entries.len());
+        if ordered && self.entries.iter().all(literal_fits) {
+            Ok(())
+        } else {
+            Err(ProgramError::Table)
+        }
+    }
+
+    /// First place at or after `from` where `accept(start, end)` takes a literal that stands
+    /// there; literals at one place are offered longest first. `FOLD`: in any ASCII case.
+    #[inline]
+    pub(super) fn find<const FOLD: bool>(
+        &self,
+        hay: &[u8],
+        from: usize,
+        mut accept: impl FnMut(usize, usize) -> bool,
+    ) -> Option<(usize, usize)> {
+        let mut at = from;
+        while at + self.window <= hay.len() {
+            let end = at + self.window;
+            let mut last = [0; 2];
+            let block = copy_folded::<FOLD>(&hay[end - self.block..end], &mut last);
+            let shift = self.shifts[block_hash(block, self.shift_bits)] as usize;
+            if shift > 0 {
+                at += shift;
+                continue;
+            }
+            let mut first = [0; 2];
+            let prefix = copy_folded::<FOLD>(&hay[at..at + self.block], &mut first);
+            for entry in self.bucket(prefix_hash(prefix, self.bucket_bits)) {
+                if let Some(end) = self.stands::<FOLD>(hay, at, entry)
+                    && accept(at, end)
+                {
+                    return Some((at, end));
+                }
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// Some place at or after `from` where a literal stands, not always the first: enough to
+    /// tell that a line matches.
+    pub(super) fn find_any<const FOLD: bool>(
+        &self,
+        hay: &[u8],
+        from: usize,
+    ) -> Option<(usize, usize)> {
+        let (count, [a, b, c, _]) = (self.rare_count, self.rare);
+        if count == 0 {
+            return self.find::<FOLD>(hay, from, |_, _| true);
+        }
+        let mut at = from;
+        loop {
+            let rest = &hay[at..];
+            at += match count {
+                1 => memchr::memchr(a as u8, rest),
+                2 => memchr::memchr2(a as u8, b as u8, rest),
+                _ => memchr::memchr3(a as u8, b as u8, c as u8, rest),
+            }?;
+            for (rare, entry) in self.rare.iter().zip(self.entries) {
+                if *rare as u8 == hay[at]
+                    && let Some(start) = at.checked_sub((rare >> 8) as usize)
+                    && start >= from
+                    && let Some(end) = self.stands::<FOLD>(hay, start, entry)
+                {
+                    return Some((start, end));
+                }
+            }
+            at += 1;
+        }
+    }
+
+    #[inline]
+    fn bucket(&self, hash: usize) -> &'p [SetEntry] {
+        let (start, end) = (self.buckets[hash] as usize, self.buckets[hash + 1] as usize);
+        &self.entries[start..end]
+    }
+
+    /// End of `entry` if it stands at `at`.
+    #[inline]
+    fn stands<const FOLD: bool>(&self, hay: &[u8], at: usize, entry: &SetEntry) -> Option<usize> {
+        let len = entry.len as usize;
+        let text = hay[at..].get(..len)?;
+        let literal = &self.bytes[entry.offset as usize..][..len];
+        let equal = if FOLD { text.eq_ignore_ascii_case(literal) } else { text == literal };
+        equal.then_some(at + len)
+    }
+}
+
+#[inline]
+fn copy_folded<'a, const FOLD: bool>(from: &'a [u8], to: &'a mut [u8; 2]) -> &'a [u8] {
+    if !FOLD {
+        return from;
+    }
+    for (t, f) in to.iter_mut().zip(from) {
+        *t = f.to_ascii_lowercase();
+    }
+    &to[..from.len().min(2)]
+}
