@@ -85,7 +85,8 @@ pub enum Fault {
     },
     /// The block does not fit on a worker.
     #[error(
-        "a block of {threads} threads exceeds the {resident} of a worker: raise Config::resident_threads"
+        "a block of {threads} threads exceeds the {resident} of a worker: raise \
+         Config::resident_threads"
     )]
     BlockDoesNotFit {
         /// Its threads.
@@ -95,7 +96,8 @@ pub enum Fault {
     },
     /// The launch asks for too much shared memory.
     #[error(
-        "{bytes} bytes of shared memory exceed {MAX_SHARED_BYTES}: keep less per block, or in device memory"
+        "{bytes} bytes of shared memory exceed {MAX_SHARED_BYTES}: keep less per \
+         block, or in device memory"
     )]
     SharedTooLarge {
         /// The bytes asked for.
@@ -127,7 +129,8 @@ pub enum Fault {
     },
     /// A mask names lanes that will never come.
     #[error(
-        "{lane} called {op} at {at} with mask {mask:#010x}, but the lanes {gone:#010x} have exited or never existed"
+        "{lane} called {op} at {at} with mask {mask:#010x}, but the lanes {gone:#010x} \
+         have exited or never existed"
     )]
     ExitedInMask {
         /// The thread that waits.
@@ -143,8 +146,8 @@ pub enum Fault {
     },
     /// Two lanes that name each other disagree.
     #[error(
-        "{lane} called {op} at {at} with mask {mask:#010x}, while {other} waits in {other_op} at {other_at} with mask \
-         {other_mask:#010x}: lanes that meet must call the same function with the same mask"
+        "{lane} called {op} at {at} with mask {mask:#010x}, while {other} waits in \
+         {other_op} at {other_at} with mask {other_mask:#010x}: lanes that meet must call the same function with the same mask"
     )]
     Mismatch {
         /// The thread that came later.

@@ -17,7 +17,7 @@ use crate::schedule::{Schedule, VARIABLE};
 ///
 /// explore(&Config::deterministic(Schedule::Random { seed: 0 }), 0..10, |emulator| {
 ///     let counter = DeviceAtomicU32::new(0);
-///     let count = || drop(counter.fetch_add(1, Ordering::Relaxed));
+///     let count = || _ = counter.fetch_add(1, Ordering::Relaxed);
 ///     emulator.run_fn("count", LaunchConfig::new(2, 32), &count).unwrap();
 ///     assert_eq!(counter.load(Ordering::Relaxed), 64);
 /// });

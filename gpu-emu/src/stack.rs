@@ -4,8 +4,10 @@
 //! stacks are cut from slabs. A stack takes address space only, until it is touched:
 //!
 //! ```text
-//!  low                                                                              high
-//!   ├── guard page ──┼── untouched … ──┼── frames ◀─ grows ──┼── Fiber ──┼── colour ──┤
+//!  low                                                                      high
+//!   +--------------+---------------+----------------------+---------+----------+
+//!   |  guard page  |  untouched .. |  frames  <-- grows   |  Fiber  |  colour  |
+//!   +--------------+---------------+----------------------+---------+----------+
 //! ```
 //!
 //! The guard is installed without splitting the mapping (`MADV_GUARD_INSTALL`, Linux 6.13); where

@@ -1,22 +1,23 @@
 //! Deterministic schedulers: policy only. The mechanism is in [`crate::deterministic`].
 //!
 //! ```text
-//!                  resumed                       the kernel returns
-//!      ┌─────── ready ──────────▶ running ─────────────────────────────▶ exited
-//!      │          ▲ ▲                │
-//!      │          │ └── preempted ───┤  (deterministic mode: before every operation)
-//!      │          │                  │
-//!      │          ├── yielded ◀──────┤  relax
-//!      │          │                  │
-//!      │          ├── waiting ◀──────┤  wait_while_eq, nanosleep: until word or time change
-//!      │          │                  │
-//!      │          ├── converging ◀───┤  active_mask: until the warp's other lanes are here or cannot come
-//!      │          │                  │
-//!      │          ├── arrived ◀──────┤  sync_warp, ballot, shfl, match_any, broadcast: until the mask is complete
-//!      │          │                  │
-//!      │          └── at barrier ◀───┘  sync_threads: until all threads of the block that have not exited are here
-//!      │
-//!      └──────────────────────────▶ dropped: the launch failed
+//!            resumed                  the kernel returns
+//!    +--- ready --------> running ------------------------> exited
+//!    |      ^ ^              |
+//!    |      | +- preempted <-+  (deterministic mode: before every operation)
+//!    |      |                |
+//!    |      +-- yielded <----+  relax
+//!    |      |                |
+//!    |      +-- waiting <----+  wait_while_eq, nanosleep: until word or time change
+//!    |      |                |
+//!    |      +-- converging <-+  active_mask: until the warp's others are here or cannot come
+//!    |      |                |
+//!    |      +-- arrived <----+  sync_warp, ballot, shfl, match_any, broadcast: until the
+//!    |      |                |  mask is complete
+//!    |      |                |
+//!    |      +-- at barrier <-+  sync_threads: until all of the block that have not exited are here
+//!    |
+//!    +--------------------> dropped: the launch failed, whatever the state
 //! ```
 
 mod pct;
