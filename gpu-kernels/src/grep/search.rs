@@ -11,11 +11,7 @@ use super::matcher::Matcher;
 pub trait Pages {
     /// Hands the bytes from offset `from` on to `visit`, page after page, until it breaks or the
     /// file ends. An error is an error number.
-    fn visit(
-        &mut self,
-        from: u64,
-        visit: impl FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), u32>;
+    fn visit(&mut self, from: u64, visit: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), u32>;
 }
 
 /// Searches `item`, which records name by `number`, in `pages`.
