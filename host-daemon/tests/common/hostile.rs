@@ -1,0 +1,233 @@
+//! A peer that does whatever bytes tell it: the entry point of the fuzzer and of the property tests.
+//!
+//! The bytes are a program. Most of it posts requests, from well-formed to arbitrary; the rest
+//! scribbles over any word of the region. After each step the daemon is polled. What must hold
+//! whatever the program is:
+//!
+//! - nothing panics, every poll returns;
+//! - nothing outside the region's slots and cells, the granted window and the host's words is
+//!   written: the daemon sees a device window with guard bytes on both sides;
+//! - a well-formed request on a shard that the program leaves alone is answered rightly.
+
+use bytemuck::Zeroable;
+use gpu_abi::mock::MockDevice;
+use gpu_abi::request::WINDOW_DEVICE;
+use gpu_abi::{Errno, Op, OpenFlags, Request};
+use host_daemon::{Daemon, DeviceWindow, EngineChoice, Grant, Options, RegionConfig, RegionMemory};
+use std::path::PathBuf;
+use std::ptr::NonNull;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+const CONFIG: RegionConfig = RegionConfig {
+    shards: 2,
+    ring_entries: 8,
+    slots: 4,
+    slot_size: 4096,
+    calls: 4,
+    device_window: WINDOW as u64,
+};
+const WINDOW: usize = 8192;
+const GUARD: usize = 4096;
+const CONTENT: &[u8] = b"the daemon serves this file whatever the neighbours do";
+/// Cells of the well-formed requests; the program's requests are kept off them.
+const HONEST_SLOT: u32 = 3;
+const HONEST_CALL: u32 = 7;
+
+struct World {
+    daemons: Vec<Daemon>,
+    root: PathBuf,
+    /// Kept for its destructor, which never runs.
+    _dir: tempfile::TempDir,
+}
+
+fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), CONTENT).unwrap();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("l")).unwrap();
+        let options = |engine, nowait_first| Options {
+            engine,
+            nowait_first,
+            ring_workers: 2,
+            in_flight: 4,
+            ..Options::default()
+        };
+        let daemons = [
+            options(EngineChoice::Pread, true),
+            options(EngineChoice::IoUring, true),
+            options(EngineChoice::IoUring, false),
+        ];
+        World {
+            daemons: daemons.into_iter().filter_map(|o| Daemon::new(o).ok()).collect(),
+            root: dir.path().into(),
+            _dir: dir,
+        }
+    })
+}
+
+/// The program's bytes, zeros after their end.
+struct Program<'a>(&'a [u8]);
+
+impl Program<'_> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+    fn word(&mut self) -> u64 {
+        u64::from_le_bytes(std::array::from_fn(|_| self.byte()))
+    }
+    /// A number that is often near a limit.
+    fn number(&mut self) -> u64 {
+        match self.byte() {
+            b if b < 128 => u64::from(b) * 64,
+            b if b < 160 => u64::from(b - 128) * 4096,
+            b if b < 170 => u64::MAX - u64::from(b - 160),
+            b if b < 180 => i64::MAX as u64 - u64::from(b - 170) * 4096,
+            b if b < 190 => u64::from(u32::MAX) - u64::from(b - 180),
+            _ => self.word(),
+        }
+    }
+    /// Anything from a valid request to 64 arbitrary bytes.
+    fn request(&mut self, handle: u32) -> Request {
+        let shape = self.byte();
+        if shape & 0x80 != 0 {
+            let words: [u64; 8] = std::array::from_fn(|_| self.word());
+            return bytemuck::cast(words);
+        }
+        let handle = if shape & 0x40 != 0 { self.number() as u32 } else { handle };
+        Request {
+            op: self.byte() % 8,
+            flags: if shape & 1 != 0 { self.byte() } else { self.byte() & 1 },
+            window: if shape & 2 != 0 { self.byte() % 3 } else { 0 },
+            cell: if shape & 4 != 0 { self.number() as u32 } else { u32::from(self.byte() % 7) },
+            handle,
+            offset: self.number(),
+            buf: self.number(),
+            len: self.number() as u32,
+            tag: self.byte().into(),
+            reserved0: if shape & 0x38 == 0x38 { 1 } else { 0 },
+            ..Request::zeroed()
+        }
+    }
+}
+
+/// Runs a program against a fresh client.
+pub fn run(bytes: &[u8]) {
+    let world = world();
+    let mut program = Program(bytes);
+    let daemon = &world.daemons[program.byte() as usize % world.daemons.len()];
+    let memory = Arc::new(RegionMemory::new(CONFIG).unwrap());
+    let region = memory.region();
+    let mut window = vec![0xA5u8; WINDOW + 2 * GUARD];
+    let base = NonNull::new(window.as_mut_ptr()).unwrap();
+    // SAFETY: the vector outlives the client, and is looked at only after it is gone.
+    let granted = unsafe { DeviceWindow::new(base.add(GUARD), WINDOW) };
+    let grant = Grant { root: Some(world.root.clone()), max_open: 5, device_window: Some(granted) };
+    let client = daemon.attach(memory.clone(), grant).unwrap();
+    let mut hostile = MockDevice::new(region, 0);
+    let mut honest = MockDevice::new(region, 1);
+    let mut tag = 1000;
+
+    let mut ask = |request: Request| {
+        tag += 1;
+        assert!(honest.post(&Request { tag, ..request }));
+        for _ in 0..10_000 {
+            if let Some(answer) = honest.poll(request.cell, tag) {
+                return answer;
+            }
+            client.poll(1);
+            client.park(1, Duration::from_micros(50));
+        }
+        panic!("a well-formed request gets no answer: {request:?}");
+    };
+    let slot = region.slot(HONEST_SLOT).unwrap();
+    let honest_buf = u64::from(HONEST_SLOT) * 4096;
+    // SAFETY: within the slot, which the program's requests cannot name as they lack its cell.
+    unsafe { slot.copy_from_nonoverlapping(b"../../f".as_ptr(), 7) };
+    let open = Request {
+        op: Op::Open as u8,
+        flags: OpenFlags::READ.0,
+        cell: HONEST_SLOT,
+        buf: honest_buf,
+        len: 7,
+        ..Request::zeroed()
+    };
+    let handle = ask(open).result().expect("the root is its own parent") as u32;
+
+    while !program.0.is_empty() {
+        match program.byte() {
+            // Scribble over a word: of the header's changing lines, of shard 0, of its cells, or of
+            // its slots. What belongs to the honest device stays.
+            b if b < 24 => {
+                let layout = region.layout();
+                let (from, len) = match b % 4 {
+                    0 => (128, 128),
+                    1 => (4096, layout.shard_stride),
+                    2 => (layout.cells, HONEST_SLOT as usize * 64),
+                    _ => (layout.slots, HONEST_SLOT as usize * 4096),
+                };
+                let at = from + (program.word() as usize % len) / 4 * 4;
+                let value = program.number() as u32;
+                // SAFETY: an aligned word within the region.
+                let word = unsafe {
+                    std::sync::atomic::AtomicU32::from_ptr(region.base().as_ptr().add(at).cast())
+                };
+                word.store(value, std::sync::atomic::Ordering::Relaxed);
+            }
+            // A path into one of its slots.
+            b if b < 40 => {
+                let path: &[u8] = match b % 8 {
+                    0 => b"f",
+                    1 => b"/f",
+                    2 => b"../../../../etc/passwd",
+                    3 => b"l",
+                    4 => b"d/../../f",
+                    5 => b"d",
+                    6 => b"/proc/self/fd/0",
+                    _ => b"f\0x",
+                };
+                let at = region.slot(u32::from(program.byte()) % HONEST_SLOT).unwrap();
+                // SAFETY: within the slot; the daemon reads it with atomic loads.
+                unsafe { at.copy_from_nonoverlapping(path.as_ptr(), path.len()) };
+            }
+            b if b < 56 => {
+                let answer = ask(Request {
+                    op: Op::Read as u8,
+                    cell: HONEST_SLOT,
+                    handle,
+                    buf: honest_buf,
+                    len: 4096,
+                    ..Request::zeroed()
+                });
+                // The program may have guessed the handle and closed it: they share a client.
+                if answer.result() != Err(Errno::EBADF) {
+                    assert_eq!(answer.result(), Ok(CONTENT.len() as u64));
+                    // SAFETY: the read has ended.
+                    let got = unsafe { std::slice::from_raw_parts(slot, CONTENT.len()) };
+                    assert_eq!(got, CONTENT);
+                }
+            }
+            b => {
+                let mut request = program.request(handle);
+                if [HONEST_SLOT, HONEST_CALL].contains(&request.cell) {
+                    request.cell = 0;
+                }
+                if b & 1 == 0 {
+                    request.window = WINDOW_DEVICE;
+                }
+                hostile.post(&request);
+                client.poll(usize::from(b >> 1 & 1));
+            }
+        }
+    }
+    let nop = Request { op: Op::Nop as u8, cell: HONEST_CALL, ..Request::zeroed() };
+    assert_eq!(ask(nop).result(), Ok(0));
+    assert!(client.open_files() <= 5);
+    drop(client);
+    assert!(window[..GUARD].iter().all(|b| *b == 0xA5), "written before the window");
+    assert!(window[GUARD + WINDOW..].iter().all(|b| *b == 0xA5), "written behind the window");
+}
