@@ -159,6 +159,12 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         self.size
     }
 
+    /// Bytes of a page of the cache that the file is read through.
+    #[inline]
+    pub fn page_size(&self) -> usize {
+        self.fs.page_size()
+    }
+
     /// The file's description when it was opened. No request.
     pub fn stat(&self) -> FileInfo {
         self.record().load_info()
