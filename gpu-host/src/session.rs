@@ -176,6 +176,8 @@ impl SessionBuilder {
                 (EngineChoice::Auto, Mode::Deterministic(_)) => EngineChoice::Pread,
                 (engine, _) => engine,
             },
+            // Many at a time: the emulator looks through all its waiting threads after each batch.
+            batch: 256,
             ring_workers: match self.daemon {
                 DaemonMode::Inline => workers,
                 DaemonMode::Threads(n) => n.max(1),
