@@ -93,7 +93,7 @@ pub struct HeaderFixed {
 pub struct HostLine<A: Atomics> {
     /// A [`state`].
     pub state: A::U32,
-    /// Counts up while the daemon lives; see clause L2.
+    /// Counts up while the daemon lives; see clause H1.
     pub heartbeat: A::U32,
     /// Host workers asleep on the doorbell. The device rings only if it is not 0.
     pub parked: A::U32,

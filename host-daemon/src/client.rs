@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, f
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-/// Longest single sleep: the heartbeat beats in between (H1), and a lost wake costs no more (H2).
+/// Longest single sleep: the heartbeat beats in between (H1), and a lost wake costs no more (D3).
 const NAP: Duration = Duration::from_millis(40);
 /// Sleep while another worker's ring has reads under way that nobody may be waiting for.
 const SHORT_NAP: Duration = Duration::from_millis(1);
@@ -273,7 +273,7 @@ impl Inner {
         let (host, device) = (&self.region.header().host, &self.region.header().device);
         loop {
             self.beat();
-            // D1: before `parked` is raised.
+            // D2: before `parked` is raised.
             let doorbell = (&device.doorbell, device.doorbell.load(Ordering::Relaxed));
             let other = match (bell, &self.pool) {
                 (Some(bell), _) => (&host.bell, bell),
@@ -281,7 +281,7 @@ impl Inner {
                 (None, None) => doorbell,
             };
             host.parked.fetch_add(1, Ordering::Relaxed);
-            // D2: pairs with the device's fence between its publication and its look at `parked`.
+            // D2, SeqCst: pairs with the device's fence between its publication and its look at `parked`.
             fence(Ordering::SeqCst);
             let over = |worker: &mut Worker| {
                 self.stop.load(Ordering::Relaxed)

@@ -30,7 +30,7 @@ struct Heart {
     changed: Condvar,
 }
 
-/// While one lives, the client's threads look for work every few microseconds instead of sleeping
+/// Clause D5. While one lives, the client's threads look for work every few microseconds instead of sleeping
 /// on the doorbell: for devices that cannot ring it, while kernels run.
 pub struct AwakeGuard {
     inner: Arc<Inner>,
@@ -143,7 +143,7 @@ fn read(inner: &Inner) {
 }
 
 impl Inner {
-    /// D5: a ring of the doorbell wakes one worker; if that one leaves work behind, it wakes the
+    /// D3: a ring of the doorbell wakes one worker; if that one leaves work behind, it wakes the
     /// next.
     fn share(&self) {
         let header = self.region.header();

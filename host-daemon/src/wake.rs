@@ -1,4 +1,4 @@
-//! Doorbells: how either side sleeps and is woken (clauses D1 to D5).
+//! Doorbells: how either side sleeps and is woken (clauses D1 to D4).
 //!
 //! ```text
 //!   host worker                            device

@@ -73,7 +73,7 @@ impl Rig {
         (request.cell, tag)
     }
 
-    /// D3, the device's half.
+    /// D1.
     pub fn ring(&self) {
         use std::sync::atomic::{Ordering, fence};
         let header = self.region.header();
