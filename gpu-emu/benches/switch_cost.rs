@@ -92,6 +92,31 @@ fn main() {
         start.elapsed().as_secs_f64() * 1e3
     );
 
+    // A page copied within a warp: by its leader, as gpu_rt does it here, or each lane its share.
+    const PAGE: usize = 4096;
+    let copies = LaunchConfig::new(1, 32).shared_bytes(2 * PAGE);
+    let by_leader = || {
+        let page = gpu_rt::shared::dynamic();
+        for _ in 0..ROUNDS {
+            // SAFETY: the two halves of the shared memory; the warp synchronises after each copy.
+            unsafe { gpu_rt::mem::copy(&Warp::all(), page.add(PAGE), page, PAGE) };
+            Warp::all().sync();
+        }
+    };
+    let result = best(one_worker(2048), copies, &by_leader);
+    row("copy of a page by the leader, and sync", "a page", result, u64::from(ROUNDS));
+    let by_shares = || {
+        let (page, share) = (gpu_rt::shared::dynamic(), PAGE / 32);
+        for _ in 0..ROUNDS {
+            let at = thread::lane_id() as usize * share;
+            // SAFETY: as above.
+            unsafe { std::ptr::copy_nonoverlapping(page.add(at), page.add(PAGE + at), share) };
+            Warp::all().sync();
+        }
+    };
+    let result = best(one_worker(2048), copies, &by_shares);
+    row("copy of a page by all lanes, and sync", "a page", result, u64::from(ROUNDS));
+
     let word = DeviceAtomicU32::new(0);
     let count = || (0..1000).for_each(|_| _ = word.fetch_add(1, Ordering::Relaxed));
     let result = best(one_worker(2048), LaunchConfig::new(1, 32), &count);

@@ -49,7 +49,8 @@ pub struct Config {
     pub guard: Guard,
     /// How threads are scheduled.
     pub mode: Mode,
-    /// How long a launch may take that does not say itself.
+    /// How long a launch may take that does not say itself. A thread that neither ends nor calls
+    /// anything of `gpu_rt` cannot be stopped.
     pub timeout: Option<Duration>,
     /// The most steps that a launch may take in deterministic mode.
     pub max_steps: u64,

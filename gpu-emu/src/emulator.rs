@@ -1,5 +1,6 @@
 //! The emulator: workers, and what is launched on them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -150,9 +151,8 @@ impl Drop for Emulator {
     fn drop(&mut self) {
         self.shared.shut_down();
         for worker in self.workers.drain(..) {
-            if worker.join().is_err() && !std::thread::panicking() {
-                panic!("a worker of the emulator panicked: a bug of the emulator, or of its Host");
-            }
+            // A worker that panicked has said so.
+            let _ = worker.join();
         }
     }
 }
@@ -185,12 +185,18 @@ impl std::fmt::Debug for Waker {
 fn work(number: usize, shared: Arc<Shared>) {
     let core = Core::new(number, shared);
     let _watch = overflow::watch(&core);
-    match &core.deterministic {
-        Some(state) => deterministic::run(&core, state),
-        None => fast::run(&core),
+    loop {
+        let result = catch_unwind(AssertUnwindSafe(|| match &core.deterministic {
+            Some(state) => deterministic::run(&core, state),
+            None => fast::run(&core),
+        }));
+        let fault = match result {
+            Ok(()) => Fault::ShutDown,
+            Err(payload) => Fault::Host(panics::message(&*payload).to_owned()),
+        };
+        core.abandon(&fault);
+        if matches!(fault, Fault::ShutDown) {
+            break;
+        }
     }
-    for block in core.blocks.borrow().iter() {
-        core.fail(&block.launch, Fault::ShutDown);
-    }
-    core.drop_failed();
 }

@@ -218,6 +218,9 @@ pub enum Fault {
     /// The system gave no memory for stacks.
     #[error("no memory for stacks: {0}; lower Config::resident_threads or Config::stack_size")]
     NoStacks(String),
+    /// The [`Host`](crate::Host) panicked on a worker that held blocks of the launch.
+    #[error("the host that serves the launch panicked: {0}")]
+    Host(String),
     /// The emulator was dropped while the launch was under way.
     #[error("the emulator was dropped before the launch ended")]
     ShutDown,

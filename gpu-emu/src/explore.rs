@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::config::{Config, Mode};
 use crate::emulator::Emulator;
 use crate::error::Replay;
+use crate::panics;
 use crate::schedule::{Schedule, VARIABLE};
 
 /// Runs `test` under the schedule of `config` with each of `seeds`, on a fresh emulator each time;
@@ -30,11 +31,7 @@ pub fn explore(config: &Config, seeds: impl IntoIterator<Item = u64>, test: impl
         let config = Config { mode: Mode::Deterministic(schedule), ..config.clone() };
         let result = catch_unwind(AssertUnwindSafe(|| test(&Emulator::new(config))));
         if let Err(payload) = result {
-            let message = payload
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| payload.downcast_ref::<&str>().copied())
-                .unwrap_or("the test panicked");
+            let message = panics::message(&*payload);
             let test =
                 std::thread::current().name().filter(|&name| name != "main").map(str::to_owned);
             let replay = Replay { schedule, trace: 0, steps: 0, test };

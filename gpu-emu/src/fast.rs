@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use gpu_rt::host::wall_clock;
 
+use crate::block::Block;
 use crate::error::Fault;
 use crate::host::Progress;
+use crate::warp::Warp;
 use crate::worker::Core;
 
 /// Switches after which the waiting lanes are looked at, even though others can run.
 const LOOK: u64 = 256;
-/// Switches after which the host is polled, even though lanes can run: some tens of microseconds.
-const POLL: u64 = 1024;
+/// Nanoseconds after which the host is polled, even though lanes can run.
+const POLL_NS: u64 = 50_000;
+/// Switches between looks at the clock, as long as that many take less than `POLL_NS`.
+const TICK: u64 = 16;
 /// Switches after which a warp must let the next one run.
 const WARP: u32 = 512;
 /// How often a worker with nothing to do looks again before it parks.
@@ -27,9 +31,33 @@ const SHORT_NAP: Duration = Duration::from_micros(100);
 /// How long a worker without blocks sleeps: it is woken by the next launch.
 const SLEEP: Duration = Duration::from_secs(1);
 
+/// When the host is polled next while lanes run. Reading the clock costs about as much as a switch,
+/// so it is read after some switches only; after one, where they turn out to be long.
+#[derive(Debug, Default)]
+struct Pace {
+    /// The number of switches at which the clock is read again.
+    tick: u64,
+    polled: u64,
+}
+
+impl Pace {
+    #[inline]
+    fn keep(&mut self, core: &Core) {
+        if core.switches.get() >= self.tick {
+            let now = wall_clock();
+            let late = now - self.polled >= POLL_NS;
+            if late {
+                core.shared.config.host.poll(core.number);
+                self.polled = now;
+            }
+            self.tick = core.switches.get() + if late { 1 } else { TICK };
+        }
+    }
+}
+
 /// Runs until the emulator is shut down.
 pub(crate) fn run(core: &Core) {
-    let (mut since_look, mut since_poll, mut quiet) = (0, 0, 0);
+    let (mut since_look, mut quiet, mut pace) = (0, 0, Pace::default());
     while !core.shared.shutting_down() {
         core.fill();
         if core.is_empty() {
@@ -37,13 +65,12 @@ pub(crate) fn run(core: &Core) {
             continue;
         }
         let before = core.switches.get();
-        round(core);
+        round(core, &mut pace);
         if core.failed.get() {
             core.drop_failed();
         }
         let ran = core.switches.get() - before;
         since_look += ran;
-        since_poll += ran;
         if ran == 0 || since_look >= LOOK {
             since_look = 0;
             let now = wall_clock();
@@ -51,51 +78,52 @@ pub(crate) fn run(core: &Core) {
             if ran > 0 || looked.woken {
                 quiet = 0;
             } else if !core.is_empty() {
-                since_poll = 0;
-                quiet = if wait(core, looked.deadline.saturating_sub(now), quiet) {
-                    quiet + 1
-                } else {
-                    0
-                };
+                pace.polled = now;
+                let quietly = wait(core, looked.deadline.saturating_sub(now), quiet);
+                quiet = if quietly { quiet + 1 } else { 0 };
             }
-        }
-        if since_poll >= POLL {
-            since_poll = 0;
-            core.shared.config.host.poll(core.number);
         }
     }
 }
 
 /// Lets every lane that is ready run, and retires the blocks that end.
-fn round(core: &Core) {
+fn round(core: &Core, pace: &mut Pace) {
     let mut ended = false;
     for block in core.blocks.borrow().iter() {
         for warp in block.warps.iter().filter(|warp| warp.lively()) {
-            warp.ready.set(warp.ready.get() | warp.yielded.take());
-            let mut budget = WARP;
-            while budget > 0 {
-                let ready = warp.ready.get();
-                if ready == 0 {
-                    // Everyone else is blocked, spins, or has exited: those who converge are all
-                    // there will be.
-                    if warp.converging.get() == 0 {
-                        break;
-                    }
-                    warp.form_all();
-                    continue;
-                }
-                budget -= 1;
-                warp.ready.set(ready & (ready - 1));
-                core.resume(block, warp, ready.trailing_zeros());
-                if core.failed.get() {
-                    return;
-                }
+            run_warp(core, block, warp);
+            if core.failed.get() {
+                return;
             }
+            pace.keep(core);
         }
         ended |= block.live.get() == 0;
     }
     if ended {
         core.retire();
+    }
+}
+
+/// Lets the lanes of a warp run until all are blocked, spin, or have run long enough.
+#[inline]
+fn run_warp(core: &Core, block: &Block, warp: &Warp) {
+    warp.ready.set(warp.ready.get() | warp.yielded.take());
+    for _ in 0..WARP {
+        let mut ready = warp.ready.get();
+        if ready == 0 {
+            // Everyone else is blocked, spins, or has exited: those who converge are all there will
+            // be.
+            if warp.converging.get() == 0 {
+                return;
+            }
+            warp.form_all();
+            ready = warp.ready.get();
+        }
+        warp.ready.set(ready & (ready - 1));
+        core.resume(block, warp, ready.trailing_zeros());
+        if core.failed.get() {
+            return;
+        }
     }
 }
 

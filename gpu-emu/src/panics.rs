@@ -1,5 +1,6 @@
 //! Panics of device code: kept for the launch's report instead of printed.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::sync::Once;
 
@@ -38,4 +39,13 @@ pub(crate) fn take() -> Caught {
         message: "no message: the panic hook was replaced after the emulator was made".to_owned(),
         at: "an unknown place".to_owned(),
     })
+}
+
+/// What a panic's payload says.
+pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
+    match (payload.downcast_ref::<String>(), payload.downcast_ref::<&str>()) {
+        (Some(message), _) => message,
+        (None, Some(message)) => message,
+        (None, None) => "a value that is no string",
+    }
 }

@@ -278,6 +278,14 @@ impl Core {
         self.remove(|block| block.launch.failed());
     }
 
+    /// Fails all launches that have blocks here.
+    pub(crate) fn abandon(&self, fault: &Fault) {
+        for block in self.blocks.borrow().iter() {
+            self.fail(&block.launch, fault.clone());
+        }
+        self.drop_failed();
+    }
+
     fn remove(&self, which: impl Fn(&Block) -> bool) {
         // Whoever waits for a launch may drop what its lanes borrowed as soon as its last block is
         // given back: the lanes of each are reset before.

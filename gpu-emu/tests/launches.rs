@@ -277,6 +277,36 @@ fn workers_drive_the_host_when_all_threads_wait_or_spin() {
     }
 }
 
+/// Panics once.
+struct Clumsy(AtomicUsize);
+
+impl Host for Clumsy {
+    fn poll(&self, _worker: usize) -> Progress {
+        let polls = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        assert_ne!(polls, 50, "dropped something");
+        Progress::Worked
+    }
+}
+
+#[test]
+fn a_host_that_panics_fails_the_launch() {
+    for base in [Config::default(), Config::deterministic(Schedule::RoundRobin)] {
+        let host = Arc::new(Clumsy(AtomicUsize::new(0)));
+        let emulator = Emulator::new(Config { workers: 1, host, ..base });
+        let forever = || loop {
+            gpu_rt::nanosleep(1000);
+        };
+        // The panic may hit a worker without blocks.
+        let config = LaunchConfig::new(1, 32).timeout(Duration::from_millis(50));
+        let error = emulator.run_fn("served", config, &forever).expect_err("endless");
+        match &*error.fault {
+            Fault::Host(message) => assert!(message.contains("dropped something")),
+            fault => assert!(matches!(fault, Fault::Timeout { .. }), "{fault}"),
+        }
+        emulator.run_fn("sound", LaunchConfig::new(4, 64), &|| Block.sync()).unwrap();
+    }
+}
+
 /// The CPU time that this thread's process has used.
 fn cpu_time() -> Duration {
     // SAFETY: all zeroes is a valid `timespec`, and the call fills it.
