@@ -1,1 +1,3 @@
 //! The programs a newcomer runs first, and the host code they share.
+
+pub mod grep;

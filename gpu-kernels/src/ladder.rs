@@ -2,7 +2,7 @@
 
 use gpu_rt::atomic::{DeviceAtomicU64, Ordering};
 use gpu_rt::{Block, Group, Pod, Thread, Zeroable, kernel, log, thread};
-use gpufs::{DeviceSlice, Fs, OpenOptions};
+use gpufs::{DeviceSlice, Errno, Fs, OpenOptions};
 
 /// Arguments of kernels that read one file.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -109,30 +109,33 @@ pub fn list_dir(args: OneFile) {
     }
 }
 
-/// 04: begins to read the second half of a file, works on the first meanwhile, and then waits.
-/// `out` = [sum of all bytes, 1 if the second half had arrived by then].
+/// 04: begins to read the second 4 KiB of a file, works on the first meanwhile, and then waits.
+/// `out` = [sum of the bytes, 1 if the second part had arrived by then].
 #[kernel]
-pub fn read_ahead_of_use(args: OneFile) {
-    let outcome = args.fs.open(&Thread, args.path(), OpenOptions::new()).and_then(|file| {
-        let half = (file.size() / 2).min(4096);
-        let (mut first, mut second) = ([0u8; 4096], [0u8; 4096]);
-        let sum = |bytes: &[u8]| bytes.iter().map(|b| u64::from(*b)).sum::<u64>();
-        // SAFETY: `second` lives, and nobody looks at it, until the read is waited for below.
-        let pending = unsafe { file.read_at_async(&Thread, &mut second[..half as usize], half)? };
-        let n = file.read_at(&Thread, &mut first[..half as usize], 0)?;
-        args.out(0).fetch_add(sum(&first[..n]), Ordering::Relaxed);
-        let n = match pending.try_wait(&Thread) {
-            Ok(n) => {
-                args.out(1).fetch_add(1, Ordering::Relaxed);
-                n?
-            }
-            Err(pending) => pending.wait(&Thread)?,
-        };
-        args.out(0).fetch_add(sum(&second[..n]), Ordering::Relaxed);
-        file.close(&Thread);
-        Ok(())
-    });
-    if let Err(e) = outcome {
+pub fn read_while_working(args: OneFile) {
+    if let Err(e) = add_up_two_parts(&args) {
         log!("{e}");
     }
+}
+
+fn add_up_two_parts(args: &OneFile) -> Result<(), Errno> {
+    let sum = |bytes: &[u8]| bytes.iter().map(|b| u64::from(*b)).sum::<u64>();
+    let file = args.fs.open(&Thread, args.path(), OpenOptions::new())?;
+    let (mut first, mut second) = ([0u8; 4096], [0u8; 4096]);
+
+    // SAFETY: `second` lives, and nobody looks at it, until the read has been waited for.
+    let pending = unsafe { file.read_at_async(&Thread, &mut second[..], 4096)? };
+    let n = file.read_at(&Thread, &mut first[..], 0)?;
+    args.out(0).fetch_add(sum(&first[..n]), Ordering::Relaxed);
+
+    let n = match pending.try_wait(&Thread) {
+        Ok(n) => {
+            args.out(1).store(1, Ordering::Relaxed);
+            n?
+        }
+        Err(pending) => pending.wait(&Thread)?,
+    };
+    args.out(0).fetch_add(sum(&second[..n]), Ordering::Relaxed);
+    file.close(&Thread);
+    Ok(())
 }

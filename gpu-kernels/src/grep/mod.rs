@@ -17,6 +17,7 @@
 mod arena;
 mod chars;
 mod item;
+mod kernel;
 mod lines;
 mod literal;
 mod matcher;
@@ -28,6 +29,7 @@ mod words;
 pub use arena::{Arena, Bump, ChunkHeader, Record, RecordKind, Sink};
 pub use chars::{WORD_INDEX_LEN, WordChars};
 pub use item::{Item, ItemResult, Status, Tally, Task, TaskFlags};
+pub use kernel::{GrepArgs, PathRef, grep};
 pub use lines::LineSearcher;
 pub use matcher::{Eol, Hit, Matcher, Undecided};
 pub use program::{

@@ -1,0 +1,23 @@
+//! Four thousand GPU threads count the lines of a file. Each maps its share of the pages: the bytes
+//! are lent by the page cache, not copied.
+//!
+//!     cargo run --release --example 02_count_lines -- FILE
+
+use gpu_host::{LaunchConfig, Session};
+use gpu_kernels::ladder::{OneFile, count_lines};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let path = std::env::args().nth(1).unwrap_or_else(|| "Cargo.lock".into());
+
+    // Small pages, so that there is one for many threads even in a small file.
+    let session = Session::builder().page_size(4096).cache_size(16 << 20).build()?;
+    let name = session.alloc_from(path.as_bytes())?;
+    let out = session.alloc(3)?;
+    let args = OneFile { fs: session.fs(), path: name.slice(), out: out.slice() };
+    let report = session.run(&count_lines, LaunchConfig::new(16, 256), args)?;
+
+    let counted = out.to_vec()?;
+    println!("{path}: {} lines, {} bytes, {} errors", counted[0], counted[1], counted[2]);
+    println!("{} threads, {:?}", report.threads, session.stats());
+    Ok(())
+}

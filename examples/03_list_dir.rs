@@ -1,0 +1,20 @@
+//! A GPU thread lists a directory.
+//!
+//!     cargo run --release --example 03_list_dir -- DIR
+
+use gpu_host::{LaunchConfig, Session};
+use gpu_kernels::ladder::{OneFile, list_dir};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let path = std::env::args().nth(1).unwrap_or_else(|| ".".into());
+
+    let session = Session::builder().build()?;
+    let name = session.alloc_from(path.as_bytes())?;
+    let out = session.alloc(2)?;
+    let args = OneFile { fs: session.fs(), path: name.slice(), out: out.slice() };
+    session.run(&list_dir, LaunchConfig::new(1, 1), args)?;
+
+    let counted = out.to_vec()?;
+    println!("{} entries, {} of them directories", counted[0], counted[1]);
+    Ok(())
+}
