@@ -1,10 +1,35 @@
 //! What the emulator's mechanisms cost, per thread. `cargo bench -p gpu-emu`
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use gpu_emu::{Config, Emulator, LaunchConfig};
-use gpu_rt::atomic::{DeviceAtomicU32, Ordering};
+use gpu_emu::{Config, Emulator, Host, LaunchConfig, Progress};
+use gpu_rt::atomic::{DeviceAtomicU32, Ordering, SystemAtomicU32};
 use gpu_rt::{Block, Group, Warp, thread};
+
+/// A word that shares its cache line with no other.
+#[repr(align(64))]
+struct Cell(SystemAtomicU32);
+
+/// A host that increments some cells at each poll.
+struct Answerer {
+    cells: Arc<[Cell]>,
+    next: AtomicUsize,
+    batch: usize,
+}
+
+impl Host for Answerer {
+    fn poll(&self, _worker: usize) -> Progress {
+        for _ in 0..self.batch {
+            let next = self.next.fetch_add(1, Ordering::Relaxed) % self.cells.len();
+            let Cell(word) = &self.cells[next];
+            // Release: pairs with the Acquire load of the wait.
+            word.store(word.load(Ordering::Relaxed) + 1, Ordering::Release);
+        }
+        Progress::Worked
+    }
+}
 
 /// Runs `kernel` a few times; the shortest time and the switches of one run.
 fn best(config: Config, launch: LaunchConfig, kernel: &(dyn Fn() + Sync)) -> (Duration, u64) {
@@ -77,6 +102,25 @@ fn main() {
         let result = best(one_worker(4096), LaunchConfig::new(threads / 256, 256), &wait);
         let count = u64::from(CYCLES * threads);
         row(&format!("wait for a word, {threads} threads"), "a thread", result, count);
+    }
+
+    // Everyone waits for a word of their own, and the host changes some of them at a time.
+    for batch in [1, 64] {
+        const THREADS: u64 = 4096;
+        const WAITS: u32 = 10;
+        let cells: Arc<[Cell]> = (0..THREADS).map(|_| Cell(SystemAtomicU32::new(0))).collect();
+        let host = Answerer { cells: Arc::clone(&cells), next: AtomicUsize::new(0), batch };
+        let config = Config { host: Arc::new(host), ..one_worker(4096) };
+        let wait = || {
+            let Cell(word) = &cells[thread::index() as usize];
+            let first = word.load(Ordering::Relaxed);
+            for value in first..first + WAITS {
+                while gpu_rt::wait_while_eq(word, value, u64::MAX) == value {}
+            }
+        };
+        let result = best(config, LaunchConfig::new(16, 256), &wait);
+        let what = format!("answers from the host, {batch} at a time");
+        row(&what, "an answer", result, u64::from(WAITS) * THREADS);
     }
 
     let nothing = || {};

@@ -79,8 +79,7 @@ pub(crate) fn run(core: &Core) {
                 quiet = 0;
             } else if !core.is_empty() {
                 pace.polled = now;
-                let quietly = wait(core, looked.deadline.saturating_sub(now), quiet);
-                quiet = if quietly { quiet + 1 } else { 0 };
+                quiet = if wait(core, quiet) { quiet + 1 } else { 0 };
             }
         }
     }
@@ -159,10 +158,9 @@ fn look(core: &Core, now: u64) -> Looked {
     all
 }
 
-/// Lets the host work, and sleeps if it has nothing to do either; whether nothing happened. All
-/// lanes wait, the first of them for no longer than `left` nanoseconds; nothing has happened
-/// `quiet` times.
-fn wait(core: &Core, left: u64, quiet: u32) -> bool {
+/// Lets the host work, and sleeps if it has nothing to do either; whether nothing happened. All lanes
+/// wait, and nothing has happened `quiet` times.
+fn wait(core: &Core, quiet: u32) -> bool {
     if core.shared.config.host.poll(core.number) == Progress::Worked {
         return false;
     }
@@ -170,9 +168,17 @@ fn wait(core: &Core, left: u64, quiet: u32) -> bool {
         std::thread::yield_now();
         return true;
     }
+    // As `Host::park` promises: what the poll arranged to be woken by, if it comes before this look,
+    // is seen now, and if it comes after it, wakes.
+    let now = wall_clock();
+    let looked = look(core, now);
+    if looked.woken || core.is_empty() {
+        return false;
+    }
     let longest = if core.shared.others_parked() { LONG_NAP } else { SHORT_NAP };
     let nap = NAP.saturating_mul(1 << (quiet - SPINS).min(8)).min(longest);
-    core.shared.park(core.number, nap.min(Duration::from_nanos(left)));
+    let left = Duration::from_nanos(looked.deadline.saturating_sub(now));
+    core.shared.park(core.number, nap.min(left));
     true
 }
 

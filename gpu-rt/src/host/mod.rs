@@ -2,7 +2,7 @@
 //!
 //! An emulator implements [`Machine`], gives each GPU thread a [`Lane`], and calls [`set_current`]
 //! before it lets the thread run. Where no lane is current, a launch of a single thread is played:
-//! see [`body`].
+//! see `body`.
 
 use core::cell::Cell;
 use core::fmt;
