@@ -5,10 +5,12 @@ use crate::versions::{Stamp, Versions};
 use gpu_abi::{Errno, FileInfo, OpenFlags};
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, fcntl_setfl, fstatfs, openat, openat2,
-    statx,
+    statfs, statx,
 };
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 /// Magic numbers of file systems that live in memory: a read of theirs never waits, and reads that
 /// must not wait (`RWF_NOWAIT`) are not supported everywhere.
@@ -70,7 +72,7 @@ impl View {
         let kind = if info.is_file() || is_block {
             // With it io_uring would answer EAGAIN where a read has to wait.
             fcntl_setfl(&fd, OFlags::empty()).map_err(errno)?;
-            let fs = if info.is_file() { fstatfs(&fd).map_err(errno)?.f_type as i64 } else { 0 };
+            let fs = if info.is_file() { fstatfs(&fd).map_err(errno)?.f_type } else { 0 };
             if IN_MEMORY.contains(&fs) { Kind::InMemory } else { Kind::Stored }
         } else {
             Kind::Other
@@ -90,40 +92,117 @@ impl View {
     }
 }
 
+/// File systems whose times are multigrain from Linux 6.13 on: once a file's ctime has been looked
+/// at, the next change is sure to get another, however soon it comes.
+const MULTIGRAIN: [i64; 4] = [
+    0xEF53,      /* ext4 */
+    0x5846_5342, /* xfs */
+    0x9123_683E, /* btrfs */
+    0x0102_1994, /* tmpfs */
+];
+
+/// Longer than a tick of the kernel's clock.
+const TICK: Duration = Duration::from_millis(11);
+
 /// Describes `path` as seen from `at`; the empty path is `at` itself.
+///
+/// Where two writes in one tick of the kernel's clock could get the same ctime, and the last one
+/// was in the present tick, this waits for the tick to end, once.
 pub(crate) fn describe(
     at: BorrowedFd<'_>,
     path: &CStr,
     versions: &Versions,
 ) -> Result<FileInfo, Errno> {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    let flags = if path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::empty() };
-    let s = statx(at, path, flags, StatxFlags::BASIC_STATS).map_err(errno)?;
-    let mode = u32::from(s.stx_mode);
-    let dev = rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor);
-    let stamp = Stamp {
-        size: s.stx_size,
-        mtime: (s.stx_mtime.tv_sec, s.stx_mtime.tv_nsec),
-        ctime: (s.stx_ctime.tv_sec, s.stx_ctime.tv_nsec),
-    };
-    // The clock was read before the file: a write after the description gets a ctime of `now` or
-    // later. Every change of content sets ctime, and only the clock sets ctime.
-    let settled = stamp.ctime < (now.tv_sec, now.tv_nsec as u32);
-    let version = if mode & libc::S_IFMT == libc::S_IFREG {
-        versions.of((dev, s.stx_ino), stamp, settled)
-    } else {
-        0
-    };
-    Ok(FileInfo {
-        size: s.stx_size,
-        mtime_ns: (stamp.mtime.0)
-            .saturating_mul(1_000_000_000)
-            .saturating_add(stamp.mtime.1.into()),
-        ino: s.stx_ino,
-        dev,
-        version,
-        mode,
-        nlink: s.stx_nlink,
-        reserved: 0,
-    })
+    let mut waited = false;
+    loop {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        let now = (now.tv_sec, now.tv_nsec as u32);
+        let flags = if path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::empty() };
+        let s = statx(at, path, flags, StatxFlags::BASIC_STATS).map_err(errno)?;
+        let stamp = Stamp {
+            size: s.stx_size,
+            mtime: (s.stx_mtime.tv_sec, s.stx_mtime.tv_nsec),
+            ctime: (s.stx_ctime.tv_sec, s.stx_ctime.tv_nsec),
+        };
+        let mode = u32::from(s.stx_mode);
+        let regular = mode & libc::S_IFMT == libc::S_IFREG;
+        // The clock was read before the file: a write after the description gets a ctime of `now`
+        // or later. Every change of content sets ctime, and only the clock sets ctime.
+        let settled = stamp.ctime < now || regular && is_multigrain(at, path);
+        if regular && !settled && !waited && stamp.ctime.0 <= now.0 + 1 {
+            waited = true;
+            std::thread::sleep(TICK);
+            continue;
+        }
+        let dev = rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor);
+        let version = if regular { versions.of((dev, s.stx_ino), stamp, settled) } else { 0 };
+        return Ok(FileInfo {
+            size: s.stx_size,
+            mtime_ns: stamp
+                .mtime
+                .0
+                .saturating_mul(1_000_000_000)
+                .saturating_add(stamp.mtime.1.into()),
+            ino: s.stx_ino,
+            dev,
+            version,
+            mode,
+            nlink: s.stx_nlink,
+            reserved: 0,
+        });
+    }
+}
+
+/// Whether the file's next change gets a ctime of its own.
+fn is_multigrain(at: BorrowedFd<'_>, path: &CStr) -> bool {
+    static KERNEL: OnceLock<bool> = OnceLock::new();
+    let kernel = KERNEL.get_or_init(|| {
+        let uname = rustix::system::uname();
+        is_since_6_13(uname.release().to_str().unwrap_or(""))
+    });
+    let fs = || if path.is_empty() { fstatfs(at) } else { statfs(path) };
+    *kernel && fs().is_ok_and(|fs| MULTIGRAIN.contains(&fs.f_type))
+}
+
+fn is_since_6_13(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version >= (6, 13)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn o4_kernels_are_told_apart() {
+        for (release, since) in [
+            ("6.13.0", true),
+            ("6.18.44-x", true),
+            ("7.0", true),
+            ("6.12.9", false),
+            ("5.15", false),
+            ("", false),
+        ] {
+            assert_eq!(is_since_6_13(release), since, "{release}");
+        }
+    }
+
+    #[test]
+    fn o4_every_write_makes_a_version_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let c = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        let versions = Versions::new();
+        let version = || describe(CWD, &c, &versions).unwrap().version;
+        let mut last = 0;
+        for content in 0..50u8 {
+            // Of the same size each time: only the times differ.
+            std::fs::write(&path, [content]).unwrap();
+            let now = version();
+            assert_ne!(now, last);
+            assert_eq!(version(), now);
+            last = now;
+        }
+    }
 }
