@@ -120,7 +120,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 }
                 Located::InFlight { cell, turn } => {
                     let record = self.in_flight(cell);
-                    if record.key.load(Ordering::Relaxed) == key.0 && record.adopt() {
+                    if record.adopt(key.0) {
                         self.count(Count::Hits, 1);
                         self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
                         if let Some(found) = self.finish_adopted(cell)? {
@@ -330,7 +330,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         }
     }
 
-    fn try_take_frame(&self) -> Option<u32> {
+    pub(crate) fn try_take_frame(&self) -> Option<u32> {
         if let Some(frame) = self.pop_free() {
             self.frames()[frame as usize].take_free();
             return Some(frame);

@@ -146,7 +146,8 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             index,
             handle: record.handle.load(Ordering::Relaxed),
             version: info.version,
-            once: options.once,
+            // What has no size (procfs) changes without a trace: its pages are not kept.
+            once: options.once || info.size == 0,
             size: info.size,
         })
     }

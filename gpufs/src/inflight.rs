@@ -37,10 +37,33 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Makes the caller the owner of a prefetched page that nobody has touched.
-    pub(crate) fn adopt(&self) -> bool {
-        // Acquire: pairs with the release in `Fs::prefetch_page`, for `frame` and `tag`.
-        self.state.compare_exchange(AHEAD, OWNED, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    /// Makes the caller the owner of the prefetch of `key`, if that is what this is and nobody has
+    /// touched it yet.
+    pub(crate) fn adopt(&self, key: u64) -> bool {
+        // A look first: most who come find a fetch that is somebody's.
+        if self.state.load(Ordering::Relaxed) != AHEAD
+            // Acquire: pairs with the release in `Fs::prefetch_page`, for key, frame and tag.
+            || self
+                .state
+                .compare_exchange(AHEAD, OWNED, Ordering::Acquire, Ordering::Relaxed)
+                .is_err()
+        {
+            return false;
+        }
+        // The record may have moved on to another page since the caller looked at it.
+        if self.key.load(Ordering::Relaxed) == key {
+            return true;
+        }
+        self.give_up();
+        false
+    }
+
+    /// Undoes an adoption.
+    pub(crate) fn give_up(&self) {
+        // Release: pairs with the acquire in `adopt`, of the next to adopt it.
+        self.state.store(AHEAD, Ordering::Release);
+        // Some may have begun to wait for the owner meanwhile.
+        self.change_turn();
     }
 
     /// Tells those who wait to look again.

@@ -76,8 +76,9 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 self.request_open::<G>(index, key, path, options)?;
                 return Ok(index);
             }
-            record.word.fetch_add(CLOSING - OPENING, Ordering::Relaxed);
-            self.drop_record(index);
+            // Never in the table: back to FREE, with the one reference.
+            record.word.fetch_sub(OPENING + 1, Ordering::Relaxed);
+            self.file_bits().release(index);
             patience.spin(&self.region())?;
         }
     }

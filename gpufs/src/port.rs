@@ -261,15 +261,17 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         if G::KIND == Thread::KIND {
             return act();
         }
-        let mut outcome = (0, T::zeroed());
+        const { assert!(size_of::<T>() <= 56, "errno and value travel together") };
+        let mut words = [0u64; 8];
         if group.is_leader() {
-            outcome = match act() {
-                Ok(value) => (0, value),
-                Err(e) => (e.raw(), T::zeroed()),
-            };
+            match act() {
+                Ok(value) => bytemuck::bytes_of_mut(&mut words)[8..8 + size_of::<T>()]
+                    .copy_from_slice(bytemuck::bytes_of(&value)),
+                Err(e) => words[0] = u64::from(e.raw()),
+            }
         }
-        let errno = group.broadcast(outcome.0);
-        Errno::check(errno)?;
-        Ok(if size_of::<T>() == 0 { outcome.1 } else { group.broadcast(outcome.1) })
+        let words = group.broadcast(words);
+        Errno::check(words[0] as u32)?;
+        Ok(bytemuck::pod_read_unaligned(&bytemuck::bytes_of(&words)[8..8 + size_of::<T>()]))
     }
 }

@@ -82,16 +82,20 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         }
     }
 
-    /// Notes a prefetch in the ring; the one that stood in its place is settled if it has arrived.
+    /// Notes a prefetch in the ring. One that stands in its place is settled if it has arrived, and
+    /// moves on to the next place if not: the ring has as many as there can be prefetches.
     fn remember(&self, cell: u32) {
         let ring = self.prefetch_ring();
-        let next = self.globals().prefetch_next.fetch_add(1, Ordering::Relaxed);
-        let place = &ring[next as usize % ring.len()];
-        let turn = self.in_flight(cell).turn.load(Ordering::Relaxed);
-        let old = place.swap(u64::from(turn) << 32 | u64::from(cell + 1), Ordering::Relaxed);
-        // One that has not arrived is forgotten here, but not lost: it is in the index still, and
-        // its page's first user finishes it.
-        self.settle(old);
+        // A cell's requests have different tags.
+        let tag = self.in_flight(cell).tag.load(Ordering::Relaxed);
+        let mut noted = u64::from(tag) << 32 | u64::from(cell + 1);
+        for _ in ring {
+            let next = self.globals().prefetch_next.fetch_add(1, Ordering::Relaxed);
+            noted = ring[next as usize % ring.len()].swap(noted, Ordering::Relaxed);
+            if self.settle(noted) {
+                return;
+            }
+        }
     }
 
     /// Lets prefetched pages that have arrived, and that nobody touched, join the cache, so that
@@ -105,21 +109,33 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         }
     }
 
-    fn settle(&self, remembered: u64) {
-        let Some(cell) = (remembered as u32).checked_sub(1) else { return };
+    /// Settles a noted prefetch, if that takes no waiting; whether the note can be forgotten.
+    fn settle(&self, noted: u64) -> bool {
+        let Some(cell) = (noted as u32).checked_sub(1) else { return true };
         let record = self.in_flight(cell);
-        let is_the_same = record.turn.load(Ordering::Relaxed) == (remembered >> 32) as u32;
-        if is_the_same
-            && record.state.load(Ordering::Relaxed) == AHEAD
-            // Through a slot it needs a frame to settle, which it must not wait for.
-            && self.is_direct()
-            && self.is_answered(cell, record.tag.load(Ordering::Relaxed))
-            && record.adopt()
+        let key = record.key.load(Ordering::Relaxed);
+        if record.tag.load(Ordering::Relaxed) != (noted >> 32) as u32
+            || record.state.load(Ordering::Relaxed) != AHEAD
         {
-            self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
-            // It has arrived, so this does not wait; an error leaves the page absent.
-            self.settle_adopted(cell).ok();
+            return true;
         }
+        if !self.is_answered(cell, record.tag.load(Ordering::Relaxed)) || !record.adopt(key) {
+            return false;
+        }
+        if !self.is_direct() {
+            // Its bytes are in a slot: it needs a frame, for which it must not wait.
+            match self.try_take_frame() {
+                Some(frame) => record.frame.store(frame, Ordering::Relaxed),
+                None => {
+                    record.give_up();
+                    return false;
+                }
+            }
+        }
+        self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
+        // It has arrived, so this does not wait; an error leaves the page absent.
+        self.settle_adopted(cell).ok();
+        true
     }
 
     /// Called when page `number` of `file` was fetched: keeps some pages ahead of a reader who
