@@ -8,7 +8,7 @@ use gpu_rt::host::{Lane, Machine, Place, wall_clock};
 
 use crate::block::Scratch;
 use crate::error::Fault;
-use crate::warp::{Op, Wait, add, lanes_of, same};
+use crate::warp::{Op, add, lanes_of, same};
 use crate::worker::{Core, Running};
 
 /// How often a destructor may call `relax` while its thread unwinds, before the process gives up on
@@ -105,17 +105,13 @@ impl Core {
     }
 
     /// Waits for a word or a moment.
-    fn park(&self, word: *const AtomicU32, value: u32, timeout_ns: u64, at: Place) {
-        let Running { warp, state, bit, .. } = self.running();
-        let Wait { word: to_watch, deadline, value: to_lose } = &state.wait;
+    fn park(&self, word: Option<&AtomicU32>, value: u32, timeout_ns: u64, at: Place) {
+        let Running { warp, state, lane, bit, .. } = self.running();
         state.at.set(Some(at));
-        to_watch.set(word);
-        to_lose.set(value);
-        deadline.set(if timeout_ns == u64::MAX {
-            u64::MAX
-        } else {
-            self.now().saturating_add(timeout_ns)
-        });
+        // No clock for those who wait for ever.
+        let forever = timeout_ns == u64::MAX;
+        let deadline = if forever { u64::MAX } else { self.now().saturating_add(timeout_ns) };
+        warp.waits.set(lane, word, value, deadline);
         add(&warp.waiting, bit);
         self.suspend();
     }
@@ -215,11 +211,11 @@ impl Machine for Core {
     }
 
     fn wait(&self, _lane: &Lane, word: &AtomicU32, value: u32, timeout_ns: u64, at: Place) {
-        self.park(word, value, timeout_ns, at);
+        self.park(Some(word), value, timeout_ns, at);
     }
 
     fn sleep(&self, _lane: &Lane, ns: u64, at: Place) {
-        self.park(std::ptr::null(), 0, ns, at);
+        self.park(None, 0, ns, at);
     }
 
     fn clock(&self, _lane: &Lane) -> u64 {

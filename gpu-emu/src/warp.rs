@@ -40,13 +40,76 @@ pub(crate) struct Meet {
     pub(crate) op: Cell<Op>,
 }
 
-/// What a lane waits for: a word that is no longer `value`, or a moment.
+/// The word of a lane that sleeps: it never changes from 0.
+static NEVER: AtomicU32 = AtomicU32::new(0);
+
+/// What the lanes of a warp wait for: each for a word to be no longer its `value`, or for a moment.
+///
+/// Kept apart from the lanes and by columns: thousands of lanes wait at a time, and all of this is read
+/// whenever the host may have changed a word.
 #[derive(Debug)]
-pub(crate) struct Wait {
-    /// Null for a lane that sleeps.
-    pub(crate) word: Cell<*const AtomicU32>,
-    pub(crate) deadline: Cell<u64>,
-    pub(crate) value: Cell<u32>,
+pub(crate) struct Waits {
+    words: [Cell<*const AtomicU32>; 32],
+    values: [Cell<u32>; 32],
+    deadlines: [Cell<u64>; 32],
+    /// No deadline of a waiting lane is before this.
+    soonest: Cell<u64>,
+}
+
+impl Waits {
+    fn new() -> Self {
+        Self {
+            words: [const { Cell::new(&raw const NEVER) }; 32],
+            values: [const { Cell::new(0) }; 32],
+            deadlines: [const { Cell::new(u64::MAX) }; 32],
+            soonest: Cell::new(u64::MAX),
+        }
+    }
+
+    /// Has a lane wait for `word`, or just sleep, until `deadline` at most.
+    #[inline]
+    pub(crate) fn set(&self, lane: u32, word: Option<&AtomicU32>, value: u32, deadline: u64) {
+        let lane = lane as usize;
+        self.words[lane].set(word.unwrap_or(&NEVER));
+        self.values[lane].set(value);
+        self.deadlines[lane].set(deadline);
+        self.soonest.set(self.soonest.get().min(deadline));
+    }
+
+    /// The lanes among `waiting` whose word has changed.
+    #[inline]
+    fn changed(&self, waiting: u32) -> u32 {
+        lanes_of(waiting).fold(0, |changed, lane| {
+            // SAFETY: the lane that waits holds a reference to the word; it is suspended and thus still
+            // does. The load may be Relaxed: the lane itself loads the word with Acquire before it acts
+            // on it.
+            let seen = unsafe { (*self.words[lane].get()).load(Ordering::Relaxed) };
+            changed | u32::from(seen != self.values[lane].get()) << lane
+        })
+    }
+
+    /// The lanes among `waiting` whose time is out at `now`.
+    #[cold]
+    fn expired(&self, waiting: u32, now: u64) -> u32 {
+        let (mut expired, mut soonest) = (0, u64::MAX);
+        for lane in lanes_of(waiting) {
+            match self.deadlines[lane].get() {
+                deadline if deadline <= now => expired |= 1 << lane,
+                deadline => soonest = soonest.min(deadline),
+            }
+        }
+        self.soonest.set(soonest);
+        expired
+    }
+
+    fn doing(&self, lane: usize) -> Doing {
+        let word = self.words[lane].get();
+        if std::ptr::eq(word, &raw const NEVER) {
+            Doing::Sleeping
+        } else {
+            Doing::Word { address: word.addr(), value: self.values[lane].get() }
+        }
+    }
 }
 
 /// One lane, apart from its stack.
@@ -56,11 +119,10 @@ pub(crate) struct LaneState {
     /// Where it last called the machine.
     pub(crate) at: Cell<Option<Place>>,
     pub(crate) meet: Meet,
-    pub(crate) wait: Wait,
 }
 
 /// A warp. Each lane that exists is in exactly one of the sets, or running.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Warp {
     pub(crate) ready: Cell<u32>,
     /// Called `relax`; ready again in the next round.
@@ -75,6 +137,7 @@ pub(crate) struct Warp {
     /// The rank in the block of lane 0.
     pub(crate) first: u32,
     pub(crate) lanes: Vec<LaneState>,
+    pub(crate) waits: Waits,
 }
 
 /// Adds to a set of lanes.
@@ -112,7 +175,7 @@ pub(crate) fn same(a: Place, b: Place) -> bool {
 pub(crate) struct Looked {
     /// The lanes that became ready.
     pub(crate) woken: u32,
-    /// The earliest deadline of those that wait on.
+    /// No deadline of those that wait on is before this.
     pub(crate) deadline: u64,
 }
 
@@ -128,15 +191,22 @@ impl Warp {
                     value: Cell::new(0),
                     op: Cell::new(Op::Sync),
                 },
-                wait: Wait {
-                    word: Cell::new(std::ptr::null()),
-                    deadline: Cell::new(0),
-                    value: Cell::new(0),
-                },
             })
             .collect();
         let exists = if lanes.len() == 32 { u32::MAX } else { (1 << lanes.len()) - 1 };
-        Self { ready: Cell::new(exists), exists, first, lanes, ..Self::default() }
+        Self {
+            ready: Cell::new(exists),
+            yielded: Cell::new(0),
+            waiting: Cell::new(0),
+            converging: Cell::new(0),
+            arrived: Cell::new(0),
+            at_barrier: Cell::new(0),
+            exited: Cell::new(0),
+            exists,
+            first,
+            lanes,
+            waits: Waits::new(),
+        }
     }
 
     /// Whether a lane can run, now or after the passing of a round.
@@ -149,23 +219,14 @@ impl Warp {
     /// `now`.
     #[inline]
     pub(crate) fn look(&self, now: u64) -> Looked {
-        let (mut woken, mut deadline) = (0, u64::MAX);
-        for lane in lanes_of(self.waiting.get()) {
-            let wait = &self.lanes[lane].wait;
-            let word = wait.word.get();
-            // SAFETY: the lane that waits holds a reference to the word; it is suspended and thus
-            // still does. The load may be Relaxed: the lane itself loads the word with Acquire
-            // before it acts on it.
-            let changed =
-                !word.is_null() && unsafe { (*word).load(Ordering::Relaxed) } != wait.value.get();
-            if changed || wait.deadline.get() <= now {
-                woken |= 1 << lane;
-            } else {
-                deadline = deadline.min(wait.deadline.get());
-            }
+        let waiting = self.waiting.get();
+        let mut woken = self.waits.changed(waiting);
+        if self.waits.soonest.get() <= now {
+            woken |= self.waits.expired(waiting & !woken, now);
         }
         remove(&self.waiting, woken);
         add(&self.ready, woken);
+        let deadline = if waiting == woken { u64::MAX } else { self.waits.soonest.get() };
         Looked { woken, deadline }
     }
 
@@ -257,17 +318,15 @@ impl Warp {
     /// What the lane does, for a report; nothing if it has exited.
     pub(crate) fn doing(&self, lane: usize) -> Option<Doing> {
         let is = |set: &Cell<u32>| set.get() >> lane & 1 == 1;
-        let LaneState { meet, wait, .. } = &self.lanes[lane];
+        let meet = &self.lanes[lane].meet;
         Some(if is(&self.exited) {
             return None;
         } else if is(&self.at_barrier) {
             Doing::Barrier
         } else if is(&self.arrived) {
             Doing::Warp { op: meet.op.get().name(), mask: meet.mask.get() }
-        } else if is(&self.waiting) && wait.word.get().is_null() {
-            Doing::Sleeping
         } else if is(&self.waiting) {
-            Doing::Word { address: wait.word.get().addr(), value: wait.value.get() }
+            self.waits.doing(lane)
         } else if is(&self.converging) {
             Doing::Converging
         } else if is(&self.yielded) {

@@ -40,6 +40,9 @@ fn a_waiting_thread_takes_at_most_two_pages() {
     let each = (resident() - before) / u64::from(THREADS);
     println!("{each} bytes a thread");
     assert!(each <= 8192, "{each} bytes a thread");
+    // A slab each, not a mapping each; vm.max_map_count is 65,530.
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+    assert!(maps < 500, "{maps} mappings");
     word.store(1, Ordering::Release);
     launch.wait().unwrap();
 }

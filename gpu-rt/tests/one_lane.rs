@@ -1,4 +1,5 @@
 //! Outside an emulator a kernel runs as a launch of a single thread.
+#![cfg(not(loom))]
 
 use gpu_rt::atomic::{DeviceAtomicU32, Ordering, SystemAtomicU32};
 use gpu_rt::{Block, Dim3, Group, Pod, Thread, Warp, Zeroable, kernel, thread};
