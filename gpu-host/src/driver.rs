@@ -5,7 +5,8 @@
 //! the region's bell, which the daemon rings when it has answered.
 
 use crate::arena::Arena;
-use gpu_abi::{HostAtomics, Region};
+use gpu_abi::HostAtomics;
+use gpu_abi::layout::Header;
 use gpu_emu::{Host, Progress};
 use host_daemon::{Client, RegionMemory};
 use std::cell::Cell;
@@ -23,26 +24,69 @@ pub(crate) struct Served {
     pub(crate) arena: Arc<Arena>,
 }
 
+thread_local! {
+    /// While this worker is announced as asleep: the bell's value at that time.
+    static BELL: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+impl Served {
+    fn header(&self) -> &Header<HostAtomics> {
+        self.region.region().header()
+    }
+
+    /// Clause D4, the device's part. A worker that found nothing to serve looks at its threads' words
+    /// after this and before it sleeps: an answer that comes later finds `parked` raised, and changes
+    /// the bell.
+    fn announce(&self) {
+        if BELL.get().is_none() {
+            let header = self.header();
+            BELL.set(Some(header.host.bell.load(Ordering::Relaxed)));
+            header.device.parked.fetch_add(1, Ordering::Relaxed);
+            // SeqCst: pairs with the daemon's fence between its answers and its look at `parked`.
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// Takes the announcement back.
+    fn awake(&self) {
+        if BELL.take().is_some() {
+            self.header().device.parked.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Workers serve the rings themselves.
 pub(crate) struct Inline(pub(crate) Arc<Served>);
 
 impl Host for Inline {
     fn poll(&self, worker: usize) -> Progress {
         match self.0.client.poll(worker) {
-            host_daemon::Progress::Worked(_) => Progress::Worked,
-            host_daemon::Progress::Pending => Progress::Pending,
-            host_daemon::Progress::Idle => Progress::Idle,
+            host_daemon::Progress::Worked(_) => {
+                self.0.awake();
+                Progress::Worked
+            }
+            host_daemon::Progress::Pending => {
+                self.0.announce();
+                Progress::Pending
+            }
+            host_daemon::Progress::Idle => {
+                self.0.announce();
+                Progress::Idle
+            }
         }
     }
 
     fn park(&self, worker: usize, timeout: Duration) {
-        self.0.client.park(worker, timeout);
+        match BELL.get() {
+            Some(bell) => self.0.client.park_watching(worker, bell, timeout),
+            None => self.0.client.park(worker, timeout),
+        }
+        self.0.awake();
     }
 
     fn unpark(&self, _worker: usize) {
-        // Whoever sleeps, sleeps on the doorbell; the device's word, and here we are the device.
-        let region: Region<HostAtomics> = self.0.region.region();
-        let bell = &region.header().device.doorbell;
+        // Whoever sleeps watches the doorbell; that is the device's word, and here we are the device.
+        let bell = &self.0.header().device.doorbell;
         bell.fetch_add(1, Ordering::Relaxed);
         wake_all(bell);
     }
@@ -51,41 +95,22 @@ impl Host for Inline {
 /// The daemon has threads; workers sleep until it rings.
 pub(crate) struct Apart(pub(crate) Arc<Served>);
 
-thread_local! {
-    /// The bell's value before this worker last looked at its threads' words, while it is announced
-    /// as parked.
-    static BELL: Cell<Option<u32>> = const { Cell::new(None) };
-}
-
 impl Host for Apart {
     fn poll(&self, _worker: usize) -> Progress {
-        if BELL.get().is_none() {
-            let region: Region<HostAtomics> = self.0.region.region();
-            let header = region.header();
-            // Clause D4, the device's part. The worker looks at its threads' words after this and
-            // before it parks: an answer that comes later finds `parked` raised and changes the bell.
-            BELL.set(Some(header.host.bell.load(Ordering::Relaxed)));
-            header.device.parked.fetch_add(1, Ordering::Relaxed);
-            // SeqCst: pairs with the daemon's fence between its answers and its look at `parked`.
-            fence(Ordering::SeqCst);
-        }
+        self.0.announce();
         Progress::Idle
     }
 
     fn park(&self, _worker: usize, timeout: Duration) {
-        let region: Region<HostAtomics> = self.0.region.region();
-        let header = region.header();
-        if let Some(bell) = BELL.take() {
-            wait(&header.host.bell, bell, timeout);
-            header.device.parked.fetch_sub(1, Ordering::Relaxed);
-        } else {
-            std::thread::park_timeout(timeout);
+        match BELL.get() {
+            Some(bell) => wait(&self.0.header().host.bell, bell, timeout),
+            None => std::thread::park_timeout(timeout),
         }
+        self.0.awake();
     }
 
     fn unpark(&self, _worker: usize) {
-        let region: Region<HostAtomics> = self.0.region.region();
-        wake_all(&region.header().host.bell);
+        wake_all(&self.0.header().host.bell);
     }
 }
 
