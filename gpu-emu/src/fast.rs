@@ -158,8 +158,8 @@ fn look(core: &Core, now: u64) -> Looked {
     all
 }
 
-/// Lets the host work, and sleeps if it has nothing to do either; whether nothing happened. All lanes
-/// wait, and nothing has happened `quiet` times.
+/// Lets the host work, and sleeps if it has nothing to do either; whether nothing happened. All
+/// lanes wait, and nothing has happened `quiet` times.
 fn wait(core: &Core, quiet: u32) -> bool {
     if core.shared.config.host.poll(core.number) == Progress::Worked {
         return false;
@@ -168,8 +168,8 @@ fn wait(core: &Core, quiet: u32) -> bool {
         std::thread::yield_now();
         return true;
     }
-    // As `Host::park` promises: what the poll arranged to be woken by, if it comes before this look,
-    // is seen now, and if it comes after it, wakes.
+    // As `Host::park` promises: what the poll arranged to be woken by, if it comes before this
+    // look, is seen now, and if it comes after it, wakes.
     let now = wall_clock();
     let looked = look(core, now);
     if looked.woken || core.is_empty() {

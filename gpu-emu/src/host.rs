@@ -24,8 +24,8 @@ pub trait Host: Send + Sync {
 
     /// Waits until there may be something to serve or to see, or until `timeout` has passed.
     ///
-    /// Between the last `poll` and this the worker has looked at all words that its threads wait for, so
-    /// that a `poll` may arrange for the wake-up of the `park` that follows.
+    /// Between the last `poll` and this the worker has looked at all words that its threads wait
+    /// for, so that a `poll` may arrange for the wake-up of the `park` that follows.
     fn park(&self, worker: usize, timeout: Duration) {
         let _ = worker;
         std::thread::park_timeout(timeout);

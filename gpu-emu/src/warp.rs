@@ -45,8 +45,8 @@ static NEVER: AtomicU32 = AtomicU32::new(0);
 
 /// What the lanes of a warp wait for: each for a word to be no longer its `value`, or for a moment.
 ///
-/// Kept apart from the lanes and by columns: thousands of lanes wait at a time, and all of this is read
-/// whenever the host may have changed a word.
+/// Kept apart from the lanes and by columns: thousands of lanes wait at a time, and all of this is
+/// read whenever the host may have changed a word.
 #[derive(Debug)]
 pub(crate) struct Waits {
     words: [Cell<*const AtomicU32>; 32],
@@ -80,9 +80,9 @@ impl Waits {
     #[inline]
     fn changed(&self, waiting: u32) -> u32 {
         lanes_of(waiting).fold(0, |changed, lane| {
-            // SAFETY: the lane that waits holds a reference to the word; it is suspended and thus still
-            // does. The load may be Relaxed: the lane itself loads the word with Acquire before it acts
-            // on it.
+            // SAFETY: the lane that waits holds a reference to the word; it is suspended and thus
+            // still does. The load may be Relaxed: the lane itself loads the word with Acquire
+            // before it acts on it.
             let seen = unsafe { (*self.words[lane].get()).load(Ordering::Relaxed) };
             changed | u32::from(seen != self.values[lane].get()) << lane
         })
