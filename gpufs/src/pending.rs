@@ -63,7 +63,9 @@ impl<I: PageIndex, E: Eviction> Pending<I, E> {
             return Ok(0..0);
         }
         let first = self.file.page_number(self.offset)?;
-        Ok(first..self.file.page_number(self.offset + self.buf.len() as u64 - 1)? + 1)
+        let last = self.offset.checked_add(self.buf.len() as u64 - 1).ok_or(Errno::EFBIG)?;
+        let end = self.file.page_number(last)?.checked_add(1).ok_or(Errno::EFBIG)?;
+        Ok(first..end)
     }
 
     /// Waits until the bytes are in the buffer; how many they are.

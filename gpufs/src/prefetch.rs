@@ -152,9 +152,9 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         record.window.store(window, Ordering::Relaxed);
         let begun = record.ahead.load(Ordering::Relaxed).max(number);
         let end = file.size().div_ceil(self.page_size() as u64).min(u64::from(u32::MAX)) as u32;
-        let goal = (number + window).min(end.saturating_sub(1));
+        let goal = number.saturating_add(window).min(end.saturating_sub(1));
         // In batches of half a window.
-        if begun >= number + window / 2 {
+        if begun >= number.saturating_add(window / 2) {
             return;
         }
         for page in begun + 1..=goal {

@@ -35,12 +35,17 @@ impl<G: Group, I: PageIndex, E: Eviction> View<G, I, E> {
         let page_size = fs.page_size();
         let want = file.clamp(offset, len);
         let start = offset as usize & (page_size - 1);
-        let spans = if want == 0 { 0 } else { (start + want).div_ceil(page_size) };
+        let (first, spans) = if want == 0 {
+            (0, 0)
+        } else {
+            // Before the sum below: what passes it is far from where that could overflow.
+            let last = offset.checked_add(want as u64 - 1).ok_or(Errno::EFBIG)?;
+            file.page_number(last)?;
+            (file.page_number(offset)?, (start + want).div_ceil(page_size))
+        };
         if spans > Self::MAX_PAGES {
             return Err(Errno::EINVAL);
         }
-        let first = file.page_number(offset)?;
-        file.page_number(offset + want as u64)?;
         let none = Page { frame: 0, len: 0 };
         let mut view = View {
             group: *group,
