@@ -41,6 +41,9 @@ impl OpenFile {
     }
 }
 
+/// Set in the version of what the host gives none: far from where its own numbers begin.
+const UNVERSIONED: u32 = 1 << 31;
+
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
@@ -141,11 +144,13 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         let index = self.by_leader(group, || self.open_record::<G>(path, options))?;
         let record = self.open_file(index);
         let info = record.load_info();
+        let handle = record.handle.load(Ordering::Relaxed);
         Ok(File {
             fs: *self,
             index,
-            handle: record.handle.load(Ordering::Relaxed),
-            version: info.version,
+            handle,
+            // Directories, devices and pipes have no version: each open of one is its own.
+            version: if info.version == 0 { UNVERSIONED | handle } else { info.version },
             // What has no size (procfs) changes without a trace: its pages are not kept.
             once: options.once || info.size == 0,
             size: info.size,
