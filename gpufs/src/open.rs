@@ -60,15 +60,19 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 return self.await_open(index);
             }
             let Some(index) = self.file_bits().claim(gpu_rt::thread::index() as u32 / 32) else {
-                return Err(Errno::ENFILE);
+                if self.all_records_are_open() {
+                    return Err(Errno::ENFILE);
+                }
+                patience.spin(&self.region())?;
+                continue;
             };
             let record = self.open_file(index);
             self.fill_name(index, key, path, options);
+            let mut other = None;
             let is_same = |entry: Entry| {
                 let same = self.is_name(entry.number(), key, path, options);
                 if same {
-                    // This thread looks again, and then keeps the reference.
-                    self.pass(entry.number());
+                    other = Some(entry.number());
                 }
                 same
             };
@@ -79,8 +83,28 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             // Never in the table: back to FREE, with the one reference.
             record.word.fetch_sub(OPENING + 1, Ordering::Relaxed);
             self.file_bits().release(index);
-            patience.spin(&self.region())?;
+            // The reference is the one that `is_name` took.
+            if let Some(index) = other {
+                return self.await_open(index);
+            }
         }
+    }
+
+    /// Whether every record is an open file's that somebody uses. Closes those that nobody does: see
+    /// [`Fs::pass`].
+    fn all_records_are_open(&self) -> bool {
+        let mut all = true;
+        for index in 0..self.header().open_files {
+            // Relaxed: a closing goes by the compare-exchange of `close_if_unused`.
+            let word = self.open_file(index).word.load(Ordering::Relaxed);
+            if word & STATE != OPEN {
+                all = false;
+            } else if word & REFERENCES == 0 {
+                self.close_if_unused(index, word);
+                all = false;
+            }
+        }
+        all
     }
 
     /// Takes a reference if the record is this name's and alive.
@@ -101,10 +125,14 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// Takes back a reference that was only for looking. Not [`Fs::unreference`]: the table's lock may
     /// be held, which closing needs. A file that its last user gave back in this very moment stays
-    /// open, until it is next opened and closed by its name.
+    /// open, until it is next opened and closed by its name or its record is needed.
     fn pass(&self, index: u32) {
         // Relaxed: nothing was changed under this reference.
-        self.open_file(index).word.fetch_sub(1, Ordering::Relaxed);
+        let word = self.open_file(index).word.fetch_sub(1, Ordering::Relaxed) - 1;
+        // One that failed is in no table any more: this needs no lock, and nobody will come for it.
+        if word & (STATE | REFERENCES) == FAILED {
+            self.close_if_unused(index, word);
+        }
     }
 
     fn name_matches(&self, index: u32, key: PageKey, path: &[u8], options: OpenOptions) -> bool {
@@ -196,30 +224,39 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// Gives a reference back; whoever gives the last one back closes the file.
     pub(crate) fn unreference(&self, index: u32) {
         let record = self.open_file(index);
-        // Release: pairs with the acquire below: the file is closed after its last use.
+        // Release: pairs with the acquire in `close_if_unused`: the file is closed after its last use.
         let old = record.word.fetch_sub(1, Ordering::Release);
         let word = old - 1;
         if word & REFERENCES != 0 || !matches!(word & STATE, OPEN | FAILED) {
             return;
         }
-        let was_open = word & STATE == OPEN;
+        self.close_if_unused(index, word);
+    }
+
+    /// OPEN or FAILED, as `word` says, without references → CLOSING → FREE, unless that has changed.
+    fn close_if_unused(&self, index: u32, word: u64) {
+        let record = self.open_file(index);
         let closing = word - (word & STATE) + CLOSING;
-        // Acquire: see above. Of several who see no reference one wins.
-        if record.word.compare_exchange(word, closing, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        // Acquire: pairs with the release in `unreference`. Of several who see no reference one wins.
+        if record
+            .word
+            .compare_exchange(word, closing, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
         {
-            if was_open {
-                let key = PageKey(record.name.load(Ordering::Relaxed));
-                self.names().remove(key, Entry::frame(index));
-                let request = Request {
-                    op: Op::Close as u8,
-                    handle: record.handle.load(Ordering::Relaxed),
-                    ..bytemuck::Zeroable::zeroed()
-                };
-                // Nobody waits for it. If the host is gone there is nothing left to close.
-                self.post_alone(CELL_NONE, request).ok();
-            }
-            self.drop_record(index);
+            return;
         }
+        if word & STATE == OPEN {
+            let key = PageKey(record.name.load(Ordering::Relaxed));
+            self.names().remove(key, Entry::frame(index));
+            let request = Request {
+                op: Op::Close as u8,
+                handle: record.handle.load(Ordering::Relaxed),
+                ..bytemuck::Zeroable::zeroed()
+            };
+            // Nobody waits for it. If the host is gone there is nothing left to close.
+            self.post_alone(CELL_NONE, request).ok();
+        }
+        self.drop_record(index);
     }
 
     /// CLOSING → FREE.
