@@ -57,11 +57,8 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             let number = entry.number();
             if entry.is_in_flight() {
                 let record = self.in_flight(number);
-                // Acquire: pairs with `change_turn`. Read before the key: if the record has moved
-                // on to another page meanwhile, either the key tells or the turn is out of date.
-                let turn = record.turn.load(Ordering::Acquire);
-                (record.key.load(Ordering::Relaxed) == key.0)
-                    .then_some(Located::InFlight { cell: number, turn })
+                let turn = record.turn_of(key.0)?;
+                Some(Located::InFlight { cell: number, turn })
             } else {
                 let frame = self.frames().get(number as usize)?;
                 let len = frame.try_pin(key)?;
@@ -131,6 +128,9 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                     }
                     self.count(Count::Waits, 1);
                     patience.wait(&self.region(), &record.turn, turn)?;
+                    if let Some(e) = record.failure(turn) {
+                        return Err(e);
+                    }
                 }
                 Located::Absent => {
                     let cell = self.claim(self.read_pool())?;
@@ -161,11 +161,11 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         let record = self.in_flight(cell);
         record.frame.store(NO_FRAME, Ordering::Relaxed);
         record.state.store(state, Ordering::Relaxed);
-        record.key.store(key.0, Ordering::Relaxed);
+        record.set_key(key.0);
         let is_same = |entry: Entry| {
             let number = entry.number();
             if entry.is_in_flight() {
-                self.in_flight(number).key.load(Ordering::Relaxed) == key.0
+                self.in_flight(number).has_key(key.0)
             } else {
                 self.frames()[number as usize].holds(key)
             }
@@ -174,8 +174,10 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         if self.pages().insert(key, Entry::in_flight(cell), is_same) {
             return true;
         }
-        record.key.store(0, Ordering::Relaxed);
+        record.set_key(0);
         record.state.store(IDLE, Ordering::Relaxed);
+        // An old entry of this cell may have led somebody here who now waits.
+        record.change_turn();
         false
     }
 
@@ -184,6 +186,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         let frame = match self.take_frame(true) {
             Ok(frame) => frame,
             Err(e) => {
+                self.in_flight(cell).fail(e);
                 self.abandon(key, cell, None);
                 return Err(e);
             }
@@ -191,6 +194,9 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         let tag = self.post::<G>(cell, self.read_request(file, key.page(), cell, frame))?;
         self.read_ahead(file, key.page());
         let answer = self.wait_for(cell, tag)?.result();
+        if let Err(e) = answer {
+            self.in_flight(cell).fail(e);
+        }
         self.arrived(key, cell, frame, answer)
     }
 
@@ -255,6 +261,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 Err(e) => {
                     // The read may be under way still; its slot is ours until it ends.
                     self.wait_for(cell, record.tag.load(Ordering::Relaxed))?.result().ok();
+                    record.fail(e);
                     self.abandon(key, cell, None);
                     return Err(e);
                 }
@@ -299,7 +306,8 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     fn retire(&self, cell: u32) {
         let record = self.in_flight(cell);
-        record.key.store(0, Ordering::Relaxed);
+        // After the index: rule 4 of `PageIndex`.
+        record.set_key(0);
         record.state.store(IDLE, Ordering::Relaxed);
         record.change_turn();
         self.release_cell(cell);

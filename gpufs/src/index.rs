@@ -48,6 +48,9 @@ impl Entry {
 ///    replacement did not begin; it takes no lock. It may miss what changes meanwhile.
 /// 2. Of several `insert`s of one key at once, exactly one succeeds until that entry is removed.
 /// 3. `replace` and `remove` are called by the one owner of the entry.
+/// 4. What an entry names keeps its key until the entry is replaced or removed. It gives the key up by
+///    a release store, and `check` and `is_same` look by an acquire load: an index that is told "no"
+///    can look whether the entry has changed, and is not shown an older one.
 pub trait PageIndex: Copy + 'static {
     /// Bytes of zeroed device memory for `capacity` entries, a multiple of 64.
     fn bytes(capacity: u32) -> usize;

@@ -11,6 +11,7 @@
 //! The page index maps the page's key to the cell while the fetch lasts. Threads that want the same
 //! page wait for `turn` to change and look again; the first to find a page AHEAD adopts it.
 
+use gpu_abi::Errno;
 use gpu_rt::atomic::{DeviceAtomicU32, DeviceAtomicU64, Ordering};
 
 pub(crate) const IDLE: u32 = 0;
@@ -34,9 +35,51 @@ pub(crate) struct InFlight {
     pub(crate) frame: DeviceAtomicU32,
     /// The tag that the request was posted with.
     pub(crate) tag: DeviceAtomicU32,
+    /// The last fetch that failed: 63…32 its turn, 31…0 the error number.
+    failed: DeviceAtomicU64,
 }
 
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<InFlight>() == 32);
+
 impl InFlight {
+    /// The turn, if this is the fetch of `key` now.
+    pub(crate) fn turn_of(&self, key: u64) -> Option<u32> {
+        // Acquire: pairs with `change_turn`.
+        let turn = self.turn.load(Ordering::Acquire);
+        // Acquire: pairs with the releases of `set_key`: a key that came after a turn comes with it.
+        let same = self.key.load(Ordering::Acquire) == key;
+        // If the record moved on in between, the key and the turn may be of different pages.
+        (same && self.turn.load(Ordering::Relaxed) == turn).then_some(turn)
+    }
+
+    /// Whether it is, or just was, the fetch of `key`.
+    pub(crate) fn has_key(&self, key: u64) -> bool {
+        // Acquire: pairs with `set_key`, by rule 4 of `PageIndex`.
+        self.key.load(Ordering::Acquire) == key
+    }
+
+    /// Gives the record a key, or takes it away (0).
+    pub(crate) fn set_key(&self, key: u64) {
+        // Release: pairs with the acquires in `turn_of` and `has_key`: whoever sees the new key sees
+        // what happened to the index before, and the turns that are past.
+        self.key.store(key, Ordering::Release);
+    }
+
+    /// Says why the present fetch fails, before the turn changes.
+    pub(crate) fn fail(&self, e: Errno) {
+        let turn = self.turn.load(Ordering::Relaxed);
+        // Relaxed: `change_turn` publishes it.
+        self.failed.store(u64::from(turn) << 32 | u64::from(e.raw()), Ordering::Relaxed);
+    }
+
+    /// Why the fetch with this turn failed, if it did: for those who waited until the turn changed.
+    /// They share its outcome, or each would have to try, and to fail, in its turn.
+    pub(crate) fn failure(&self, turn: u32) -> Option<Errno> {
+        let failed = self.failed.load(Ordering::Relaxed);
+        if failed >> 32 != u64::from(turn) { None } else { Errno::from_raw(failed as u32) }
+    }
+
     /// Makes the caller the owner of the prefetch of `key`, if that is what this is and nobody has
     /// touched it yet.
     pub(crate) fn adopt(&self, key: u64) -> bool {
@@ -68,7 +111,7 @@ impl InFlight {
 
     /// Tells those who wait to look again.
     pub(crate) fn change_turn(&self) {
-        // Release: pairs with the acquire of `turn` in `Fs::locate` and of the wait.
+        // Release: pairs with the acquire in `turn_of` and that of the wait.
         self.turn.fetch_add(1, Ordering::Release);
     }
 }

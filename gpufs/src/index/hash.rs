@@ -108,16 +108,27 @@ impl HashIndex {
                 last = Self::reach(bucket.control.load(Ordering::Acquire));
             }
             for slot in &bucket.slots {
-                if slot.load(Ordering::Relaxed) & (Entry::OCCUPIED | Entry::PRINT) != wanted {
+                let is_wanted = |value| value & (Entry::OCCUPIED | Entry::PRINT) == wanted;
+                // A look first: most slots are other keys'.
+                if !is_wanted(slot.load(Ordering::Relaxed)) {
                     continue;
                 }
-                // Acquire: pairs with the release stores of `insert` and `replace`, so that what the
-                // entry names is seen. Loaded again, as it may have changed since.
-                let value = slot.load(Ordering::Acquire);
-                if value & (Entry::OCCUPIED | Entry::PRINT) == wanted
-                    && let Some(found) = check(Entry(value & !Entry::PRINT))
-                {
-                    return Some(found);
+                loop {
+                    // Acquire: pairs with the release stores of `insert` and `replace`, so that what
+                    // the entry names is seen.
+                    let value = slot.load(Ordering::Acquire);
+                    if !is_wanted(value) {
+                        break;
+                    }
+                    if let Some(found) = check(Entry(value & !Entry::PRINT)) {
+                        return Some(found);
+                    }
+                    // What it names may have lost the key because the entry was replaced meanwhile:
+                    // then the key's entry is in this very slot, and `insert` must not miss it. Not
+                    // Acquire: see rule 4 of `PageIndex`.
+                    if slot.load(Ordering::Relaxed) == value {
+                        break;
+                    }
                 }
             }
             if d == last {
