@@ -1,10 +1,21 @@
 //! grep, searched by GPU threads: everything but the command line's last word.
 
+pub mod backend;
+mod binary;
 mod blob;
 mod bracket;
 mod charset;
+pub mod cli;
 pub mod compile;
 pub mod locale;
+mod records;
 pub mod referee;
 mod required;
+mod resolve;
+pub mod run;
+pub mod settings;
+mod sheet;
 pub mod syntax;
+pub mod walk;
+
+pub use resolve::Entry;

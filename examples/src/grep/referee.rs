@@ -21,15 +21,12 @@ impl Referee {
     /// For lines that match `hir`; given word characters, between others only.
     pub(super) fn new(hir: &Hir, words: Option<Vec<(u32, u32)>>) -> Result<Self, String> {
         let config = thompson::Config::new().utf8(false).which_captures(WhichCaptures::Implicit);
-        let vm = thompson::Compiler::new()
-            .configure(config)
-            .build_from_hir(hir)
-            .and_then(|nfa| {
-                PikeVM::builder()
-                    .configure(PikeVM::config().match_kind(MatchKind::All))
-                    .build_from_nfa(nfa)
-            })
-            .map_err(|e| format!("Regular expression too big ({e})"))?;
+        let too_big = |e| format!("Regular expression too big ({e})");
+        let nfa = thompson::Compiler::new().configure(config).build_from_hir(hir);
+        let vm = PikeVM::builder()
+            .configure(PikeVM::config().match_kind(MatchKind::All))
+            .build_from_nfa(nfa.map_err(too_big)?)
+            .map_err(too_big)?;
         let cached = vm.clone();
         let caches: CachePool = Pool::new(Box::new(move || cached.create_cache()));
         Ok(Referee { vm, caches, words })

@@ -1,0 +1,149 @@
+//! Where items are searched: a session's device.
+
+use std::sync::Mutex;
+
+use bytemuck::Zeroable;
+use gpu_host::{DeviceBuffer, HostError, LaunchConfig, Session};
+use gpu_kernels::grep::{self, GrepArgs, Item, ItemResult, PathRef, Task};
+
+/// Items to search together.
+pub struct Launch<'a> {
+    /// Paths to open, by number.
+    pub paths: &'a [&'a [u8]],
+    /// What to search.
+    pub items: &'a [Item],
+    /// How to search.
+    pub task: Task,
+    /// Bytes that each thread has for a line cut by the end of a page.
+    pub scratch: usize,
+    /// Bytes of the output arena.
+    pub output: usize,
+}
+
+/// What became of a launch.
+pub struct Landed {
+    /// One for each item.
+    pub results: Vec<ItemResult>,
+    /// The part of the output arena that is in use.
+    pub output: Vec<u64>,
+}
+
+/// Searches items. Several threads may call it at once.
+pub trait Backend: Sync {
+    /// Searches all items of a launch.
+    ///
+    /// # Errors
+    /// When the device fails, as opposed to a file.
+    fn search(&self, launch: &Launch<'_>) -> Result<Landed, HostError>;
+}
+
+/// A session and a program on its device.
+pub struct OnDevice<'s> {
+    session: &'s Session,
+    program: DeviceBuffer<u64>,
+    threads: u32,
+    /// Buffers of launches that have ended, for the next ones.
+    spare: Mutex<Vec<Buffers>>,
+}
+
+/// Threads of a block.
+const BLOCK: u32 = 32;
+
+struct Buffers {
+    items: DeviceBuffer<Item>,
+    results: DeviceBuffer<ItemResult>,
+    paths: DeviceBuffer<PathRef>,
+    path_bytes: DeviceBuffer<u8>,
+    counters: DeviceBuffer<u32>,
+    output: DeviceBuffer<u64>,
+    scratch: DeviceBuffer<u8>,
+}
+
+impl<'s> OnDevice<'s> {
+    /// Loads `program`, which [`grep::Program::parse`] has accepted, to search with `threads`
+    /// threads at a time.
+    ///
+    /// # Errors
+    /// [`HostError::OutOfDeviceMemory`].
+    pub fn new(session: &'s Session, program: &[u64], threads: u32) -> Result<Self, HostError> {
+        let program = session.alloc_from(program)?;
+        Ok(OnDevice { session, program, threads, spare: Mutex::new(Vec::new()) })
+    }
+
+    fn buffers(&self) -> Result<Buffers, HostError> {
+        let spare = self.spare.lock().unwrap_or_else(|e| e.into_inner()).pop();
+        if let Some(buffers) = spare {
+            return Ok(buffers);
+        }
+        let session = self.session;
+        Ok(Buffers {
+            items: session.alloc(0)?,
+            results: session.alloc(0)?,
+            paths: session.alloc(0)?,
+            path_bytes: session.alloc(0)?,
+            counters: session.alloc(2)?,
+            output: session.alloc(0)?,
+            scratch: session.alloc(0)?,
+        })
+    }
+
+    /// Makes a buffer at least `len` values long.
+    fn grow<T: bytemuck::Pod>(
+        &self,
+        buffer: &mut DeviceBuffer<T>,
+        len: usize,
+    ) -> Result<(), HostError> {
+        if buffer.len() < len {
+            *buffer = self.session.alloc(len.next_power_of_two())?;
+        }
+        Ok(())
+    }
+}
+
+impl Backend for OnDevice<'_> {
+    fn search(&self, launch: &Launch<'_>) -> Result<Landed, HostError> {
+        let mut buffers = self.buffers()?;
+        let b = &mut buffers;
+        let items = launch.items.len();
+        let blocks = (items as u32).min(self.threads).div_ceil(BLOCK).max(1);
+        let mut refs = Vec::with_capacity(launch.paths.len());
+        let mut bytes = Vec::new();
+        for path in launch.paths {
+            refs.push(PathRef { offset: bytes.len() as u32, len: path.len() as u32 });
+            bytes.extend_from_slice(path);
+        }
+        let scratch = (blocks * BLOCK) as usize * launch.scratch;
+        self.grow(&mut b.items, items)?;
+        self.grow(&mut b.results, items)?;
+        self.grow(&mut b.paths, refs.len())?;
+        self.grow(&mut b.path_bytes, bytes.len())?;
+        self.grow(&mut b.output, launch.output / 8)?;
+        self.grow(&mut b.scratch, scratch)?;
+        b.items.copy_from(0, launch.items)?;
+        b.results.copy_from(0, &vec![ItemResult::zeroed(); items])?;
+        b.paths.copy_from(0, &refs)?;
+        b.path_bytes.copy_from(0, &bytes)?;
+        b.counters.copy_from(0, &[0, 0])?;
+        let args = GrepArgs {
+            fs: self.session.fs(),
+            program: self.program.slice(),
+            items: b.items.slice().slice(0, items),
+            results: b.results.slice().slice(0, items),
+            paths: b.paths.slice().slice(0, refs.len()),
+            path_bytes: b.path_bytes.slice().slice(0, bytes.len()),
+            counters: b.counters.slice(),
+            output: b.output.slice().slice(0, launch.output / 8),
+            scratch: b.scratch.slice().slice(0, scratch),
+            task: launch.task,
+        };
+        self.session.run(&grep::grep, LaunchConfig::new(blocks, BLOCK), args)?;
+        let mut results = vec![ItemResult::zeroed(); items];
+        b.results.copy_to(0, &mut results)?;
+        let mut counters = [0; 2];
+        b.counters.copy_to(0, &mut counters)?;
+        let mut output = vec![0; (counters[1] as usize).min(launch.output / 8)];
+        b.output.copy_to(0, &mut output)?;
+        self.spare.lock().unwrap_or_else(|e| e.into_inner()).push(buffers);
+        Ok(Landed { results, output })
+    }
+}

@@ -1,0 +1,89 @@
+//! Reads the output arena.
+
+use std::rc::Rc;
+
+use gpu_kernels::grep::{ChunkHeader, Record, RecordKind};
+
+/// The records of one item, in the order of the file.
+#[derive(Clone, Default)]
+pub(super) struct Records {
+    arena: Rc<[u64]>,
+    /// Where they start, in bytes.
+    offsets: Vec<u32>,
+}
+
+/// One record with its payload.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub(super) kind: RecordKind,
+    /// Offset of the text in the file.
+    pub(super) offset: u64,
+    /// Number of the first line, from 0 at the start of the item.
+    pub(super) line: u64,
+    pub(super) lines: u64,
+    pub(super) text: &'a [u8],
+    spans: &'a [u8],
+}
+
+impl Found<'_> {
+    /// Where the matches lie in the line.
+    pub(super) fn spans(&self) -> impl Iterator<Item = (usize, usize)> {
+        let number = |b: &[u8]| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]) as usize;
+        self.spans.chunks_exact(8).map(move |s| (number(&s[..4]), number(&s[4..])))
+    }
+}
+
+impl Records {
+    /// Sorts the records of an arena by their items, of which there are `items`.
+    pub(super) fn split(arena: Vec<u64>, items: usize) -> Vec<Records> {
+        let arena: Rc<[u64]> = arena.into();
+        let mut all = vec![Records { arena: arena.clone(), offsets: Vec::new() }; items];
+        let bytes: &[u8] = bytemuck::cast_slice(&arena);
+        let mut chunk = 0;
+        while let Some(head) = bytes.get(chunk..chunk + size_of::<ChunkHeader>()) {
+            let header: ChunkHeader = bytemuck::pod_read_unaligned(head);
+            let (size, used) = (header.size as usize, header.used as usize);
+            if size == 0 || chunk + size > bytes.len() {
+                break;
+            }
+            let mut at = chunk + head.len();
+            while at < chunk + used {
+                let record = record_at(bytes, at);
+                if let Some(records) = all.get_mut(record.item as usize) {
+                    records.offsets.push(at as u32);
+                }
+                at += (record.size as usize).max(size_of::<Record>());
+            }
+            chunk += size;
+        }
+        all
+    }
+
+    /// The records.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Found<'_>> {
+        let bytes: &[u8] = bytemuck::cast_slice(&self.arena);
+        self.offsets.iter().map(|&at| {
+            let record = record_at(bytes, at as usize);
+            let payload = &bytes[at as usize + size_of::<Record>()..];
+            let (spans, rest) = payload.split_at(8 * record.spans as usize);
+            Found {
+                kind: match record.kind {
+                    1 => RecordKind::Lines,
+                    2 => RecordKind::Spans,
+                    3 => RecordKind::Match,
+                    4 => RecordKind::Undecided,
+                    _ => RecordKind::UndecidedNul,
+                },
+                offset: record.offset,
+                line: record.line,
+                lines: record.lines.into(),
+                text: &rest[..record.len as usize],
+                spans,
+            }
+        })
+    }
+}
+
+fn record_at(bytes: &[u8], at: usize) -> Record {
+    bytemuck::pod_read_unaligned(&bytes[at..at + size_of::<Record>()])
+}

@@ -1,0 +1,288 @@
+//! A batch of files from items to answers: launches, and launches again what did not fit or what
+//! turned out to be binary.
+
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use gpu_host::HostError;
+use gpu_kernels::grep::{Item, ItemResult, RecordKind, Status, Task, TaskFlags};
+
+use super::backend::{Backend, Launch};
+use super::binary;
+use super::records::Records;
+use super::referee::Referee;
+use super::settings::{Binary, Output, Settings};
+
+/// A file to search.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name in messages and before lines.
+    pub name: Vec<u8>,
+    /// The path by which it is opened.
+    pub path: Vec<u8>,
+    /// Bytes in it, as far as known: it decides how many threads share the file.
+    pub size: u64,
+}
+
+/// Bytes of a file that one thread searches.
+pub(super) const ITEM: u64 = 1 << 20;
+/// First size of each thread's buffer for lines cut by page boundaries, in bytes.
+const SCRATCH: usize = 16 << 10;
+/// First size of the output arena, in bytes.
+const ARENA: usize = 4 << 20;
+const ARENA_MAX: usize = 1 << 30;
+
+/// A part of a file and what was found in it.
+pub(super) struct Piece {
+    file: usize,
+    item: Item,
+    pub(super) result: ItemResult,
+    pub(super) records: Records,
+}
+
+/// What is known of a file in the end.
+pub(super) struct Answer {
+    /// Its text, part by part.
+    pub(super) text: Vec<Piece>,
+    /// Where its text ends and binary data begins: text lines start before it.
+    pub(super) text_end: u64,
+    /// Selected lines of the text.
+    pub(super) selected: u64,
+    /// Selected lines of the binary part, or whether there are any.
+    pub(super) binary_selected: u64,
+    /// The error number of a failed open or read.
+    pub(super) errno: Option<i32>,
+    /// Bytes that were searched.
+    pub(super) bytes: u64,
+}
+
+/// What searches and decides.
+pub(super) struct Resolver<'a> {
+    pub(super) backend: &'a dyn Backend,
+    pub(super) settings: &'a Settings,
+    pub(super) referee: Option<&'a Referee>,
+}
+
+impl Resolver<'_> {
+    /// Searches `files`; one answer for each.
+    pub(super) fn resolve(&self, files: &[&Entry]) -> Result<Vec<Answer>, HostError> {
+        let mut pieces = Vec::new();
+        for (number, file) in files.iter().enumerate() {
+            let mut start = 0;
+            loop {
+                let last = start + ITEM >= file.size;
+                let end = if last { u64::MAX } else { start + ITEM };
+                pieces.push(self.piece(number, start, end, 0, self.settings.item_limit()));
+                if last {
+                    break;
+                }
+                start = end;
+            }
+        }
+        self.launch(files, &mut pieces, self.settings.task_flags())?;
+
+        let mut answers: Vec<Answer> = files.iter().map(|_| Answer::new()).collect();
+        for piece in pieces {
+            answers[piece.file].text.push(piece);
+        }
+        let mut more = Vec::new();
+        for (number, answer) in answers.iter_mut().enumerate() {
+            self.split_binary(files[number], number, answer, &mut more);
+        }
+        if !more.is_empty() {
+            let count = if self.settings.output == Output::Count { TaskFlags::COUNT } else { 0 };
+            let invert = self.settings.task_flags() & TaskFlags::INVERT;
+            self.launch(files, &mut more, invert | count)?;
+            for piece in more {
+                let answer = &mut answers[piece.file];
+                answer.bytes += piece.result.bytes;
+                let selected = self.selected(&piece, u64::MAX);
+                match piece.item.flags & TaskFlags::NUL_ENDS_LINE {
+                    0 => answer.selected += selected,
+                    _ => answer.binary_selected += selected,
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    fn piece(&self, file: usize, start: u64, end: u64, flags: u32, limit: u64) -> Piece {
+        let item = Item { start, end, limit, file: file as u32, flags };
+        Piece { file, item, result: ItemResult::default(), records: Records::default() }
+    }
+
+    /// Searches all pieces, again with more room those that did not have enough.
+    fn launch(&self, files: &[&Entry], pieces: &mut [Piece], flags: u32) -> Result<(), HostError> {
+        let (mut scratch, mut output) = (SCRATCH, ARENA);
+        let task = Task { window: binary::BUFFER, flags, reserved: 0 };
+        let paths: Vec<&[u8]> = files.iter().map(|f| f.path.as_slice()).collect();
+        let mut open: Vec<usize> = (0..pieces.len()).collect();
+        while !open.is_empty() {
+            let items: Vec<Item> = open.iter().map(|&i| pieces[i].item).collect();
+            let launch = Launch { paths: &paths, items: &items, task, scratch, output };
+            let landed = self.backend.search(&launch)?;
+            let records = Records::split(landed.output, items.len());
+            let mut again = Vec::new();
+            for ((i, result), records) in open.iter().zip(landed.results).zip(records) {
+                match result.status() {
+                    Status::Scratch => {
+                        scratch = scratch.max((result.need as usize).next_power_of_two());
+                        again.push(*i);
+                    }
+                    Status::Output | Status::Pending => {
+                        let need = (result.need as usize * 2).next_power_of_two();
+                        output = output.max(need);
+                        again.push(*i);
+                    }
+                    Status::Done | Status::Nul | Status::Failed => {
+                        pieces[*i].result = result;
+                        pieces[*i].records = records;
+                    }
+                }
+            }
+            // More room for the rest; with little of it left, fewer would be the remedy.
+            if again.len() * 2 > open.len() && output < ARENA_MAX {
+                output *= 4;
+            }
+            open = again;
+        }
+        Ok(())
+    }
+
+    /// Adds up a file's parts; what has to be searched as binary goes to `more`.
+    fn split_binary(
+        &self,
+        file: &Entry,
+        number: usize,
+        answer: &mut Answer,
+        more: &mut Vec<Piece>,
+    ) {
+        answer.bytes = answer.text.iter().map(|p| p.result.bytes).sum();
+        let failed = answer.text.iter().find(|p| p.result.status() == Status::Failed);
+        answer.errno = failed.map(|p| p.result.need as i32);
+        let is_binary = |p: &Piece| p.result.status() == Status::Nul || p.result.restarted != 0;
+        let Some(first) = answer.text.iter().position(is_binary) else {
+            answer.selected = answer.text.iter().map(|p| self.selected(p, u64::MAX)).sum();
+            return;
+        };
+        let nul = answer.text[first].result.nul;
+        let end = match nul < binary::BUFFER {
+            true => 0,
+            // A file that is gone meanwhile has no text.
+            false => File::open(Path::new(std::ffi::OsStr::from_bytes(&file.path)))
+                .and_then(|f| binary::text_end(&f, nul))
+                .unwrap_or(0),
+        };
+        answer.text_end = end;
+        let counts = self.settings.output == Output::Count;
+        let skips = self.settings.binary == Binary::WithoutMatch;
+        let restarted = answer.text[first].result.restarted != 0;
+        // The part that text ends in was counted up to the NUL byte: where only the number is
+        // known, and it matters which lines they are, it is counted again.
+        let again = counts || skips && self.settings.first_decides();
+        if restarted {
+            answer.binary_selected = self.selected(&answer.text[first], u64::MAX);
+        } else {
+            let parts = answer.text.iter().filter(|p| p.item.start < end);
+            let parts = parts.filter(|p| !again || p.item.end <= end);
+            answer.selected = parts.map(|p| self.selected(p, end)).sum();
+            let cut = answer.text.iter().find(|p| p.item.start < end && p.item.end > end);
+            if let Some(p) = cut.filter(|_| again) {
+                more.push(self.piece(number, p.item.start, end, 0, p.item.limit));
+            }
+        }
+        if answer.selected >= self.settings.max_count {
+            // All that is asked for was found before the file turned out to be binary.
+            answer.text_end = u64::MAX;
+            return;
+        }
+        let known = !counts && answer.binary_selected > 0
+            || self.settings.first_decides() && answer.selected > 0;
+        if skips || known {
+            return;
+        }
+        let limit = if counts { u64::MAX } else { 1 };
+        for (i, p) in answer.text.iter().enumerate() {
+            let start = p.item.start.max(end);
+            if start < p.item.end && !(restarted && i == first) {
+                let flags = TaskFlags::NUL_ENDS_LINE;
+                more.push(self.piece(number, start, p.item.end, flags, limit));
+            }
+        }
+    }
+
+    /// Selected lines of a piece that start before `end`, with those that the referee selects.
+    fn selected(&self, piece: &Piece, end: u64) -> u64 {
+        let decided = match self.settings.shows_text() && end != u64::MAX {
+            false => piece.result.selected,
+            true => shown_before(piece, end),
+        };
+        decided + self.undecided(piece, end)
+    }
+
+    fn undecided(&self, piece: &Piece, end: u64) -> u64 {
+        let Some(referee) = self.referee else { return 0 };
+        let restarted = piece.result.restarted != 0;
+        let chosen = piece.records.iter().filter(|r| {
+            let kind = match r.kind {
+                RecordKind::Undecided => !restarted,
+                RecordKind::UndecidedNul => true,
+                _ => false,
+            };
+            kind && r.offset < end && is_selected(referee, self.settings.invert, r.text)
+        });
+        chosen.count() as u64
+    }
+}
+
+impl Answer {
+    fn new() -> Self {
+        Answer {
+            text: Vec::new(),
+            text_end: u64::MAX,
+            selected: 0,
+            binary_selected: 0,
+            errno: None,
+            bytes: 0,
+        }
+    }
+}
+
+/// Lines before `end` among those that a piece shows.
+fn shown_before(piece: &Piece, end: u64) -> u64 {
+    let mut last = u64::MAX;
+    let mut lines = 0;
+    for record in piece.records.iter().filter(|r| r.offset < end) {
+        match record.kind {
+            RecordKind::Lines | RecordKind::Spans => {
+                let room = (end - record.offset).min(record.text.len() as u64) as usize;
+                let text = &record.text[..room];
+                lines += memchr::memchr_iter(b'\n', text).count() as u64;
+                lines += u64::from(room == record.text.len() && text.last() != Some(&b'\n'));
+            }
+            // Matches of one line have its number, or are told apart by nothing else: any of
+            // them is enough to know that there is one.
+            RecordKind::Match if last != record.line => {
+                last = record.line;
+                lines += 1;
+            }
+            _ => {}
+        }
+    }
+    lines
+}
+
+/// Whether a line that the device left open is selected.
+pub(super) fn is_selected(referee: &Referee, invert: bool, text: &[u8]) -> bool {
+    let line = without_terminator(text);
+    referee.next_span(line, 0, true).is_some() != invert
+}
+
+/// A line without the newline or NUL byte at its end.
+pub(super) fn without_terminator(text: &[u8]) -> &[u8] {
+    match text {
+        [line @ .., b'\n' | 0] => line,
+        line => line,
+    }
+}
