@@ -18,6 +18,8 @@ use gpu_rt::atomic::Ordering;
 
 /// How long to look for a frame, while nobody else gets one either, before saying `EBUSY`.
 const BUSY_AFTER_NS: u64 = 200_000_000;
+/// How long threads that wait for a frame trust others to tell them of one.
+const LOOK_AGAIN_NS: u64 = 2_000_000;
 
 /// A pinned page.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -316,26 +318,97 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// A BUSY frame for the caller: a free one, or an evicted page's. Waits if `wait`.
     pub(crate) fn take_frame(&self, wait: bool) -> Result<u32, Errno> {
         let globals = self.globals();
-        let mut seen = globals.taken.load(Ordering::Relaxed);
-        let mut since = 0;
-        loop {
-            if let Some(frame) = self.try_take_frame() {
-                globals.taken.fetch_add(1, Ordering::Relaxed);
-                return Ok(frame);
+        // Where others wait already there is nothing to be found by looking.
+        let queue = globals.frame_waiters.load(Ordering::Relaxed) != 0;
+        let taken = match if queue { None } else { self.try_take_frame() } {
+            Some(frame) => Ok(frame),
+            None if wait => self.wait_for_frame(),
+            None => Err(Errno::EAGAIN),
+        };
+        if taken.is_ok() {
+            globals.taken.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// As [`Fs::take_frame`], in a queue. To look through all frames is dear, so only as many threads
+    /// look as frames came free.
+    fn wait_for_frame(&self) -> Result<u32, Errno> {
+        let globals = self.globals();
+        // Who comes first looks once more: frames that came free before were granted to nobody.
+        let mut look = globals.frame_waiters.fetch_add(1, Ordering::Relaxed) == 0;
+        let mut progress = (globals.taken.load(Ordering::Relaxed), gpu_rt::clock());
+        let outcome = loop {
+            let ticket = globals.frame_tickets.fetch_add(1, Ordering::Relaxed);
+            if !look {
+                let waited = self.wait_for_grant(ticket, &mut progress);
+                let hint = globals.granted[ticket as usize % globals.granted.len()]
+                    .load(Ordering::Relaxed);
+                if let Some(frame) = self.try_evict(hint) {
+                    break Ok(frame);
+                }
+                if let Err(e) = waited {
+                    break Err(e);
+                }
             }
-            if !wait {
-                return Err(Errno::EAGAIN);
+            look = false;
+            if let Some(frame) = self.try_take_frame() {
+                break Ok(frame);
             }
             self.reap_prefetches();
-            // Pins of other threads pass; those that everybody holds while waiting for more do not.
+        };
+        globals.frame_waiters.fetch_sub(1, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Waits until a frame was granted to `ticket`, or until no thread has got one for a while.
+    /// `progress` is the count of frames taken, and when it last changed.
+    ///
+    /// # Errors
+    /// `EBUSY` if that has been so for long: pins of other threads pass, but those that everybody
+    /// holds while waiting for more do not.
+    fn wait_for_grant(&self, ticket: u32, progress: &mut (u32, u64)) -> Result<(), Errno> {
+        let globals = self.globals();
+        let began = gpu_rt::clock();
+        let mut grants = globals.frame_grants.load(Ordering::Relaxed);
+        // Modulo 2^32: they are never half of that apart.
+        while (grants.wrapping_sub(ticket) as i32) <= 0 {
+            grants = gpu_rt::wait_while_eq(&globals.frame_grants, grants, LOOK_AGAIN_NS);
             let (now, taken) = (gpu_rt::clock(), globals.taken.load(Ordering::Relaxed));
-            if since == 0 || taken != seen {
-                (since, seen) = (now, taken);
-            } else if now - since > BUSY_AFTER_NS {
+            if taken != progress.0 {
+                *progress = (taken, now);
+            } else if now - progress.1 > BUSY_AFTER_NS {
                 return Err(Errno::EBUSY);
+            } else if now - progress.1.max(began) > LOOK_AGAIN_NS {
+                break;
             }
-            gpu_rt::relax();
         }
+        Ok(())
+    }
+
+    /// A frame has come free, or can be evicted now: the next of those who wait may look.
+    fn frame_came_free(&self, frame: u32) {
+        let globals = self.globals();
+        // Relaxed, all of it: a waiter that is missed here looks by itself before long.
+        if globals.frame_waiters.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let grants = globals.frame_grants.load(Ordering::Relaxed);
+        if (grants.wrapping_sub(globals.frame_tickets.load(Ordering::Relaxed)) as i32) < 0 {
+            globals.granted[grants as usize % globals.granted.len()]
+                .store(frame, Ordering::Relaxed);
+            globals.frame_grants.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes this frame, if it holds a page that nobody has pinned.
+    fn try_evict(&self, frame: u32) -> Option<u32> {
+        let record = self.frames().get(frame as usize)?;
+        let key = record.take_for_eviction()?;
+        self.count(Count::Evictions, 1);
+        self.pages().remove(key, Entry::frame(frame));
+        record.forget();
+        Some(frame)
     }
 
     pub(crate) fn try_take_frame(&self) -> Option<u32> {
@@ -357,12 +430,8 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         // Twice around: once to take second chances away, once to take a page.
         for _ in 0..2 * frames.len() {
             let Some(at) = E::propose(self.policy(), frames) else { continue };
-            let Some(frame) = frames.get(at as usize) else { continue };
-            if let Some(old) = frame.take_for_eviction() {
-                self.count(Count::Evictions, 1);
-                self.pages().remove(old, Entry::frame(at));
-                frame.forget();
-                return Some(at);
+            if let Some(frame) = self.try_evict(at) {
+                return Some(frame);
             }
         }
         None
@@ -372,6 +441,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     fn put_frame(&self, frame: u32) {
         self.frames()[frame as usize].put_free();
         self.push_free(frame);
+        self.frame_came_free(frame);
     }
 
     fn pop_free(&self) -> Option<u32> {
@@ -408,12 +478,14 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// its frame, still warm in the processor's caches, is the next to be filled.
     pub(crate) fn unpin(&self, page: Page, drop_page: bool) {
         let frame = &self.frames()[page.frame as usize];
-        if frame.unpin()
-            && drop_page
-            && let Some(key) = frame.take_for_eviction()
-        {
+        if !frame.unpin() {
+            return;
+        }
+        if drop_page && let Some(key) = frame.take_for_eviction() {
             self.pages().remove(key, Entry::frame(page.frame));
             self.put_frame(page.frame);
+        } else {
+            self.frame_came_free(page.frame);
         }
     }
 }

@@ -98,6 +98,13 @@ pub(crate) struct Globals {
     pub(crate) fresh: DeviceAtomicU32,
     /// Counts frames taken: tells those who find none that others make progress.
     pub(crate) taken: DeviceAtomicU32,
+    /// Threads that wait for a frame.
+    pub(crate) frame_waiters: DeviceAtomicU32,
+    /// Each takes a ticket, and looks for a frame when as many were granted.
+    pub(crate) frame_tickets: DeviceAtomicU32,
+    pub(crate) frame_grants: DeviceAtomicU32,
+    /// Which frame came free for a ticket, modulo their number: a hint.
+    pub(crate) granted: [DeviceAtomicU32; 64],
     /// Prefetches under way or untouched.
     pub(crate) prefetches: DeviceAtomicU32,
     /// Next place in the prefetch ring.
