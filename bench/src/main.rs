@@ -1,2 +1,99 @@
 //! Every figure that the README quotes, side by side with its peer.
-fn main() {}
+//!
+//!     cargo run --release -p bench -- [NAME…] [--list] [--quick] [--json FILE] [--plot DIR]
+//!
+//! Each measure runs in the same process run as its peer, in turns (A B A B …) after a round of each
+//! that is not counted; a figure is the median of the rounds, with the least and the most beside it. Answers
+//! are checked: sums, counts, the cache's own counters, or equality with what the peer printed.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`row`] | one line of the table: a figure, its peer's, its aim |
+//! | [`stats`] | rounds, medians, percentiles |
+//! | [`scale`] | how much of everything, and where files go |
+//! | [`data`] | the file of random words that reads are measured on |
+//! | [`corpus`] | text to search, and a dictionary of its words |
+//! | [`tool`] | other programs: found, run, timed |
+//! | [`fio`] | fio's command lines and answers |
+//! | [`probes`] | a session with what the probe kernels need |
+//! | [`measures`] | the measures themselves |
+//! | [`svg`], [`plots`] | drawings |
+
+//mod corpus;
+mod data;
+mod fio;
+mod measures;
+//mod plots;
+mod probes;
+mod row;
+mod scale;
+mod stats;
+//mod svg;
+mod tool;
+
+use clap::Parser;
+use scale::Scale;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What can go wrong: said to the user, not handled.
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+/// A result of this program.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// Measures the file system for GPU kernels beside its peers.
+#[derive(Parser)]
+#[command(after_help = "Files go to $BENCH_DIR, or target/bench-data: about 2.5 GiB.")]
+struct Options {
+    /// Measures whose names contain one of these; all without.
+    names: Vec<String>,
+    /// Say what there is to measure, with the peers' commands, and end.
+    #[arg(long)]
+    list: bool,
+    /// Fewer rounds over smaller files.
+    #[arg(long)]
+    quick: bool,
+    /// Also write the table to this file, as a JSON array.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Also draw SVGs into this directory. Names of drawings can be given as those of measures.
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("bench: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    let scale = if options.quick { Scale::quick() } else { Scale::full() };
+    let wanted = |name: &str| {
+        options.names.is_empty() || options.names.iter().any(|part| name.contains(part.as_str()))
+    };
+    if options.list {
+        measures::ALL.iter().for_each(|m| println!("{}\n", m.describe(&scale)));
+        return Ok(());
+    }
+
+    let mut rows = Vec::new();
+    let mut missing = Vec::new();
+    for measure in measures::ALL.iter().filter(|m| wanted(m.name)) {
+        eprintln!("{}: {}", measure.name, measure.what);
+        match (measure.run)(&scale) {
+            Ok(some) => rows.extend(some),
+            // The others are measured all the same.
+            Err(e) => missing.push(format!("{}: {e}", measure.name)),
+        }
+    }
+    print!("{}", row::markdown(&rows));
+    if let Some(file) = &options.json {
+        std::fs::write(file, row::json(&rows)).map_err(|e| format!("{}: {e}", file.display()))?;
+    }
+    if missing.is_empty() { Ok(()) } else { Err(missing.join("\nbench: ").into()) }
+}
