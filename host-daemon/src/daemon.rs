@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::engine::ring;
+use crate::paths::FileSystems;
 use crate::versions::Versions;
 use crate::{DaemonError, EngineChoice, EngineKind, Grant, Options, RegionMemory};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) engine: EngineKind,
     pub(crate) versions: Versions,
+    pub(crate) file_systems: FileSystems,
 }
 
 impl Daemon {
@@ -38,8 +40,8 @@ impl Daemon {
         if engine == EngineKind::IoUring {
             ring::probe().map_err(|source| DaemonError::RingUnavailable { source })?;
         }
-        let versions = Versions::new();
-        Ok(Daemon { shared: Arc::new(Shared { options, engine, versions }) })
+        let (versions, file_systems) = (Versions::new(), FileSystems::default());
+        Ok(Daemon { shared: Arc::new(Shared { options, engine, versions, file_systems }) })
     }
 
     /// The engine it settled on.

@@ -17,7 +17,7 @@ use gpu_abi::Errno;
 use gpu_abi::request::HANDLE_NONE;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 const OPEN: u64 = 1 << 31;
@@ -53,6 +53,10 @@ struct Slot {
     state: AtomicU64,
     fd: AtomicI32,
     kind: AtomicU8,
+    /// Whether the descriptor still has the `O_NONBLOCK` that it was opened with.
+    nonblocking: AtomicBool,
+    /// Bytes of a regular file when it was opened.
+    size: AtomicU64,
     /// Position of the descriptor in its directory. Locked during a listing.
     cursor: Mutex<u64>,
 }
@@ -63,6 +67,8 @@ pub(crate) struct Held {
     pub(crate) index: u32,
     pub(crate) fd: RawFd,
     pub(crate) kind: Kind,
+    /// Bytes of a regular file when it was opened; 0 for others, and where that says nothing.
+    pub(crate) size: u64,
 }
 
 /// A client's open files.
@@ -80,6 +86,8 @@ impl Files {
             state: AtomicU64::new(0),
             fd: AtomicI32::new(-1),
             kind: AtomicU8::new(0),
+            nonblocking: AtomicBool::new(false),
+            size: AtomicU64::new(0),
             cursor: Mutex::new(0),
         });
         let bits = max.next_power_of_two().trailing_zeros();
@@ -97,14 +105,16 @@ impl Files {
         !self.free.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Takes a descriptor in; `EMFILE` beyond the quota.
-    pub(crate) fn insert(&self, fd: OwnedFd, kind: Kind) -> Result<u32, Errno> {
+    /// Takes a descriptor in that was opened non-blocking; `EMFILE` beyond the quota.
+    pub(crate) fn insert(&self, fd: OwnedFd, kind: Kind, size: u64) -> Result<u32, Errno> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let handle = free.pop_front().ok_or(Errno::EMFILE)?;
         drop(free);
         let slot = &self.slots[self.index(handle)];
         slot.fd.store(fd.into_raw_fd(), Ordering::Relaxed);
         slot.kind.store(kind as u8, Ordering::Relaxed);
+        slot.nonblocking.store(true, Ordering::Relaxed);
+        slot.size.store(size, Ordering::Relaxed);
         *slot.cursor.lock().unwrap_or_else(PoisonError::into_inner) = 0;
         // Release: pairs with the acquire in `hold`, which must see the descriptor.
         slot.state.store(u64::from(handle) << 32 | OPEN, Ordering::Release);
@@ -138,6 +148,7 @@ impl Files {
             index: index as u32,
             fd: slot.fd.load(Ordering::Relaxed),
             kind: Kind::from_raw(slot.kind.load(Ordering::Relaxed)),
+            size: slot.size.load(Ordering::Relaxed),
         })
     }
 
@@ -150,6 +161,17 @@ impl Files {
         debug_assert_ne!(before & USERS, 0);
         if before & (OPEN | USERS) == 1 {
             self.finish(index, before);
+        }
+    }
+
+    /// Prepares a file for reads that wait: io_uring would answer `EAGAIN` to them while the
+    /// descriptor is non-blocking. Once per file, and only for those that come to it.
+    pub(crate) fn make_blocking(&self, file: &Held) {
+        // Relaxed: if two threads get here one of them may hand its read in first. It then gets its
+        // `EAGAIN`, which the ring meets by reading on its own.
+        if self.slots[file.index as usize].nonblocking.swap(false, Ordering::Relaxed) {
+            // SAFETY: held, so it is open.
+            unsafe { libc::fcntl(file.fd, libc::F_SETFL, 0) };
         }
     }
 
@@ -238,7 +260,7 @@ mod tests {
     #[test]
     fn v8_handles_end_when_closed_and_do_not_come_back_soon() {
         let files = Files::new(2);
-        let first = files.insert(null(), Kind::Other).unwrap();
+        let first = files.insert(null(), Kind::Other, 0).unwrap();
         let held = files.hold(first).unwrap();
         assert_eq!(files.close(first), Ok(()));
         assert_eq!(files.close(first), Err(Errno::EBADF));
@@ -250,7 +272,7 @@ mod tests {
         assert_eq!(files.in_use(), 0);
         let mut seen = vec![first];
         for _ in 0..1000 {
-            let handle = files.insert(null(), Kind::Other).unwrap();
+            let handle = files.insert(null(), Kind::Other, 0).unwrap();
             assert!(!seen.contains(&handle));
             seen.push(handle);
             files.close(handle).unwrap();
@@ -263,11 +285,12 @@ mod tests {
     #[test]
     fn v9_the_quota_is_exact() {
         let files = Files::new(3);
-        let handles: Vec<_> = (0..3).map(|_| files.insert(null(), Kind::Other).unwrap()).collect();
-        assert_eq!(files.insert(null(), Kind::Other), Err(Errno::EMFILE));
+        let handles: Vec<_> =
+            (0..3).map(|_| files.insert(null(), Kind::Other, 0).unwrap()).collect();
+        assert_eq!(files.insert(null(), Kind::Other, 0), Err(Errno::EMFILE));
         assert!(!files.has_room());
         files.close(handles[1]).unwrap();
-        assert!(files.insert(null(), Kind::Other).is_ok());
+        assert!(files.insert(null(), Kind::Other, 0).is_ok());
     }
 
     #[test]
@@ -279,8 +302,8 @@ mod tests {
         let before = HANDLE_NONE - 16;
         files.free.lock().unwrap().clear();
         files.free.lock().unwrap().push_back(before);
-        assert_eq!(files.insert(null(), Kind::Other), Ok(before));
+        assert_eq!(files.insert(null(), Kind::Other, 0), Ok(before));
         files.close(before).unwrap();
-        assert_eq!(files.insert(null(), Kind::Other), Ok(1 << 4 | 15));
+        assert_eq!(files.insert(null(), Kind::Other, 0), Ok(1 << 4 | 15));
     }
 }

@@ -4,17 +4,40 @@ use crate::files::Kind;
 use crate::versions::{Stamp, Versions};
 use gpu_abi::{Errno, FileInfo, OpenFlags};
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, fcntl_setfl, fstatfs, openat, openat2,
-    statfs, statx,
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, fstatfs, openat, openat2, statfs, statx,
 };
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 /// Magic numbers of file systems that live in memory: a read of theirs never waits, and reads that
 /// must not wait (`RWF_NOWAIT`) are not supported everywhere.
 const IN_MEMORY: [i64; 2] = [0x0102_1994 /* tmpfs */, 0x8584_58f6 /* ramfs */];
+
+/// Which mounted file systems live in memory, by device number: asked once for each.
+///
+/// A number can come to mean another file system. To take a stored one for one in memory costs a
+/// worker the wait for a disk; the other way round costs a system call that is refused.
+#[derive(Default)]
+pub(crate) struct FileSystems(RwLock<Vec<(u64, bool)>>);
+
+impl FileSystems {
+    fn is_in_memory(&self, dev: u64, fd: &OwnedFd) -> Result<bool, Errno> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, in_memory)) = known.iter().find(|(d, _)| *d == dev) {
+            return Ok(*in_memory);
+        }
+        drop(known);
+        let in_memory = IN_MEMORY.contains(&fstatfs(fd).map_err(errno)?.f_type);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Few are mounted; if there are very many the list is not the place for them.
+        if known.len() < 64 {
+            known.push((dev, in_memory));
+        }
+        Ok(in_memory)
+    }
+}
 
 /// A client's view of the file system.
 pub(crate) enum View {
@@ -61,6 +84,7 @@ impl View {
         path: &CStr,
         flags: OpenFlags,
         versions: &Versions,
+        file_systems: &FileSystems,
     ) -> Result<(OwnedFd, Kind, FileInfo), Errno> {
         // Non-blocking: opening a FIFO must not wait for its writer.
         let mut oflags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
@@ -69,11 +93,10 @@ impl View {
         let fd = self.open_raw(path, oflags)?;
         let info = describe(fd.as_fd(), c"", versions)?;
         let is_block = info.mode & libc::S_IFMT == libc::S_IFBLK;
-        let kind = if info.is_file() || is_block {
-            // With it io_uring would answer EAGAIN where a read has to wait.
-            fcntl_setfl(&fd, OFlags::empty()).map_err(errno)?;
-            let fs = if info.is_file() { fstatfs(&fd).map_err(errno)?.f_type } else { 0 };
-            if IN_MEMORY.contains(&fs) { Kind::InMemory } else { Kind::Stored }
+        let kind = if info.is_file() && file_systems.is_in_memory(info.dev, &fd)? {
+            Kind::InMemory
+        } else if info.is_file() || is_block {
+            Kind::Stored
         } else {
             Kind::Other
         };

@@ -230,6 +230,7 @@ impl Worker {
             }
             Outcome::Waits(flight) => {
                 bump(&counters.deferred, 1);
+                inner.files.make_blocking(&flight.file);
                 match (&mut self.ring, &inner.pool) {
                     (Some(ring), _) => {
                         ring.push(flight);
@@ -269,8 +270,11 @@ impl Worker {
         }
         let mut path = self.path(inner, path);
         let path = paths::c_path(&mut path)?;
-        let (fd, kind, info) = inner.view.open(path, flags, &inner.shared.versions)?;
-        Ok((inner.files.insert(fd, kind)?, info))
+        let shared = &inner.shared;
+        let (fd, kind, info) =
+            inner.view.open(path, flags, &shared.versions, &shared.file_systems)?;
+        let size = if info.is_file() { info.size } else { 0 };
+        Ok((inner.files.insert(fd, kind, size)?, info))
     }
 
     fn stat(&mut self, inner: &Inner, subject: Subject) -> Result<FileInfo, Errno> {

@@ -40,6 +40,13 @@ impl Flight {
         (at, self.len - self.done, (self.offset + self.done as u64) as i64)
     }
 
+    /// Whether there is nothing left to ask for: all of it has been read, or all up to the end that
+    /// the file had when it was opened, which need not be asked for again.
+    pub(crate) fn is_complete(&self) -> bool {
+        let end = self.offset + self.done as u64;
+        self.done >= self.len || (self.done > 0 && end == self.file.size)
+    }
+
     /// What the client is told when the read ends with this error: bytes that have been read come
     /// first, as in pread.
     pub(crate) fn ended_by(&self, errno: Errno) -> Result<u64, Errno> {
@@ -62,8 +69,7 @@ pub(crate) fn errno(raw: i32) -> Errno {
     Errno::from_raw(raw as u32).unwrap_or(Errno::EIO)
 }
 
-/// Reads to the end, waiting as long as it takes. Regular files are short only at their end, so
-/// anything shorter is asked for again.
+/// Reads to the end, waiting as long as it takes. Anything shorter than that is asked for again.
 #[inline]
 pub(crate) fn read_waiting(mut flight: Flight) -> Result<u64, Errno> {
     loop {
@@ -72,7 +78,7 @@ pub(crate) fn read_waiting(mut flight: Flight) -> Result<u64, Errno> {
         match unsafe { libc::pread(flight.file.fd, at.cast(), left, offset) } {
             n if n >= 0 => {
                 flight.done += n as usize;
-                if n == 0 || flight.done >= flight.len {
+                if n == 0 || flight.is_complete() {
                     return Ok(flight.done as u64);
                 }
             }
@@ -111,7 +117,7 @@ pub(crate) fn read_without_waiting(mut flight: Flight) -> (Outcome, bool) {
         if n >= 0 {
             flight.done += n as usize;
             // Less than asked for: the end of the file, or the end of what is cached. Ask again.
-            if n == 0 || flight.done >= flight.len {
+            if n == 0 || flight.is_complete() {
                 return (Outcome::Ended(Ok(flight.done as u64)), false);
             }
             continue;

@@ -160,14 +160,16 @@ impl Ring {
             let Some(Some(flight)) = self.flights.get_mut(index as usize) else { continue };
             let result = match entry.result() {
                 // Short before the end of the file: what the kernel had at hand. Ask again.
-                n if n > 0 && flight.done + (n as usize) < flight.len => {
+                n if n >= 0 => {
                     flight.done += n as usize;
-                    let flight = *flight;
-                    let entry = self.entry(&flight, index);
-                    self.enqueue(&entry);
-                    continue;
+                    if n > 0 && !flight.is_complete() {
+                        let flight = *flight;
+                        let entry = self.entry(&flight, index);
+                        self.enqueue(&entry);
+                        continue;
+                    }
+                    Ok(flight.done as u64)
                 }
-                n if n >= 0 => Ok((flight.done + n as usize) as u64),
                 // The kernel could neither wait nor delegate: rare, and better slow than wrong.
                 e if matches!(-e, libc::EAGAIN | libc::EINTR) => read_waiting(*flight),
                 e => flight.ended_by(errno(-e)),
