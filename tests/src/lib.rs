@@ -1,1 +1,78 @@
 //! One conformance suite, instantiated for every backend.
+//!
+//! A test body is written once, against a [`Backend`]: whatever turns a
+//! [`SessionBuilder`](gpu_host::SessionBuilder) into one of its kind. [`suite!`] makes a module with
+//! a `#[test]` for each body:
+//!
+//! ```ignore
+//! conformance::suite!(inline, HashClock, |builder| builder.daemon(DaemonMode::Inline));
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`device`] | the kernels: lists of operations, and storms of threads |
+//! | [`host`] | sessions, files with known bytes, launches |
+//! | [`suite`] | the bodies, by subject |
+//!
+//! The oracle is `std::fs` throughout: what a kernel is told about a path, and the bytes it gets, are
+//! what the host program is told and gets.
+
+pub mod device;
+pub mod host;
+pub mod suite;
+
+pub use device::{FifoHash, HashClock, Policy};
+pub use host::Backend;
+
+/// A module `$name` with a test for each body of the suite, on the backend that `$configure`, a
+/// `fn(SessionBuilder) -> SessionBuilder`, makes, with the index and eviction of `$policy`.
+///
+/// `many = (blocks, threads)` is for backends to which thousands of threads are too many.
+///
+/// A backend that is not to be had here (the session cannot be built because the machine lacks
+/// something) skips its tests and says why.
+#[macro_export]
+macro_rules! suite {
+    ($name:ident, $policy:ty, $configure:expr) => {
+        $crate::suite!($name, $policy, many = (16, 256), $configure);
+    };
+    ($name:ident, $policy:ty, many = ($blocks:expr, $threads:expr), $configure:expr) => {
+        $crate::suite!(@bodies $name, $policy, ($blocks, $threads), $configure,
+            reading: [
+                ranges_at_all_granularities, past_the_end_and_empty, views_lend_the_files_bytes,
+                a_view_spans_at_most_its_maximum, a_file_cut_while_open_reads_short,
+                files_without_a_size_have_content, devices_do_not_share_pages
+            ],
+            naming: [
+                opens_of_one_file_cost_one_request, errors_are_those_of_std_fs, descriptions,
+                directories_are_complete, records_run_out_and_come_back
+            ],
+            pressure: [
+                one_request_for_each_missing_page, a_cache_far_smaller_than_the_file,
+                pins_come_back_when_views_drop, everything_pinned_is_busy_not_a_hang,
+                one_call_and_two_slots_serve_thousands
+            ],
+            ahead: [
+                sequential_reading_is_ahead, asynchronous_reads_lose_nothing,
+                once_leaves_no_page_behind
+            ]
+        );
+    };
+    (@bodies $name:ident, $policy:ty, ($blocks:expr, $threads:expr), $configure:expr,
+        $($subject:ident: [$($body:ident),*]),*) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            fn backend() -> $crate::Backend {
+                $crate::Backend::new(stringify!($name), $configure).with_many($blocks, $threads)
+            }
+            $(mod $subject {
+                use super::*;
+                $(#[test]
+                fn $body() {
+                    $crate::suite::$subject::$body::<$policy>(&backend());
+                })*
+            })*
+        }
+    };
+}

@@ -1,0 +1,233 @@
+//! Sessions, files with known bytes, launches.
+
+use crate::device::{Job, Policy, ops::Op, pattern};
+use gpu_host::{EmulatedOptions, HostError, LaunchConfig, Session, SessionBuilder};
+use gpu_rt::Dim3;
+use host_daemon::DaemonError;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What turns a launch that hangs into a failure. Nothing is measured by it.
+const HANG: Duration = Duration::from_secs(120);
+
+/// A way to build sessions.
+#[derive(Clone, Copy)]
+pub struct Backend {
+    name: &'static str,
+    many: (u32, u32),
+    configure: fn(SessionBuilder) -> SessionBuilder,
+}
+
+impl Backend {
+    /// The backend that `configure` makes of a builder.
+    pub fn new(name: &'static str, configure: fn(SessionBuilder) -> SessionBuilder) -> Backend {
+        Backend { name, many: (16, 256), configure }
+    }
+
+    /// With another idea of many threads than 16 blocks of 256: all of them must be resident at once.
+    #[must_use]
+    pub fn with_many(self, blocks: u32, threads: u32) -> Backend {
+        Backend { many: (blocks, threads), ..self }
+    }
+
+    /// The shape of a launch of many threads.
+    pub fn many(&self) -> (u32, u32) {
+        self.many
+    }
+
+    /// How many that are.
+    pub fn many_threads(&self) -> u64 {
+        u64::from(self.many.0 * self.many.1)
+    }
+
+    /// A session of this kind, made as `refine` wants it; `None`, with a printed reason, if this
+    /// machine lacks what the backend needs.
+    pub fn session<P: Policy>(
+        &self,
+        refine: impl FnOnce(SessionBuilder) -> SessionBuilder,
+    ) -> Option<Bench<P>> {
+        // The backend has the last word: its bodies say how much, it says how.
+        match (self.configure)(refine(Session::builder())).build_with() {
+            Ok(session) => Some(Bench { session }),
+            Err(HostError::Daemon(e @ DaemonError::RingUnavailable { .. })) => {
+                eprintln!("skipped on {}: {e}", self.name);
+                None
+            }
+            Err(e) => panic!("{}: {e}", self.name),
+        }
+    }
+}
+
+/// An emulated GPU that holds thousands of threads on however few processors, and fails rather
+/// than hang.
+pub fn emulated() -> EmulatedOptions {
+    EmulatedOptions {
+        workers: 2,
+        resident_threads: 4096,
+        timeout: Some(HANG),
+        ..EmulatedOptions::default()
+    }
+}
+
+/// A session with what the tests do on it.
+pub struct Bench<P: Policy> {
+    /// The session.
+    pub session: Session<P::Index, P::Eviction>,
+}
+
+/// What came of a launch: results, and bytes.
+pub type Outcome = (Vec<u64>, Vec<u8>);
+
+/// The counters of a storm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storm {
+    /// Threads that did all they should.
+    pub done: u64,
+    /// Bytes that were not the file's.
+    pub wrong: u64,
+    /// Threads that failed.
+    pub failed: u64,
+    /// The error number of the last that did.
+    pub errno: u64,
+    /// What the program says.
+    pub other: u64,
+}
+
+impl Storm {
+    /// Fails unless all `threads` did all they should and saw no wrong byte.
+    #[track_caller]
+    pub fn assert_clean(&self, threads: u64) {
+        let Storm { done, wrong, failed, .. } = *self;
+        assert_eq!((done, wrong, failed), (threads, 0, 0), "{self:?}");
+    }
+}
+
+impl<P: Policy> Bench<P> {
+    /// Launches the policy's kernel.
+    ///
+    /// # Errors
+    /// Whatever the launch failed with.
+    pub fn launch(
+        &self,
+        shape: (u32, u32),
+        paths: &[impl AsRef<Path>],
+        ops: &[Op],
+        results: usize,
+        bytes: usize,
+        fill: impl FnOnce(&mut Job),
+    ) -> Result<Outcome, HostError> {
+        let mut all = Vec::new();
+        let mut ends = Vec::new();
+        for path in paths {
+            all.extend_from_slice(path.as_ref().as_os_str().as_bytes());
+            ends.push(all.len() as u32);
+        }
+        let session = &self.session;
+        let (all, ends) = (session.alloc_from(&all)?, session.alloc_from(&ends)?);
+        let ops = session.alloc_from(ops)?;
+        let (out, bytes) = (session.alloc::<u64>(results)?, session.alloc::<u8>(bytes)?);
+        let mut job = Job {
+            fs: bytemuck::cast(session.fs()),
+            program: 0,
+            group: 0,
+            paths: all.slice(),
+            ends: ends.slice(),
+            ops: ops.slice(),
+            results: out.slice(),
+            bytes: bytes.slice(),
+            params: [0; 4],
+        };
+        fill(&mut job);
+        let (grid, block): (Dim3, Dim3) = (shape.0.into(), shape.1.into());
+        session.run(P::kernel(), LaunchConfig::new(grid, block), job)?;
+        Ok((out.to_vec()?, bytes.to_vec()?))
+    }
+
+    /// Does operations, shared out among groups of a kind (a `GROUP_*`).
+    #[track_caller]
+    pub fn ops(&self, shape: (u32, u32), group: u32, paths: &[PathBuf], ops: &[Op]) -> Outcome {
+        let bytes = ops.iter().map(|op| op.at + op.len).max().unwrap_or(0).max(1) as usize;
+        match self.launch(shape, paths, ops, ops.len(), bytes, |job| job.group = group) {
+            Ok(outcome) => outcome,
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    /// Runs a storm.
+    #[track_caller]
+    pub fn storm(
+        &self,
+        shape: (u32, u32),
+        program: u32,
+        paths: &[PathBuf],
+        params: [u64; 4],
+    ) -> Storm {
+        match self.try_storm(shape, program, paths, params) {
+            Ok(storm) => storm,
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    /// Runs a storm.
+    ///
+    /// # Errors
+    /// Whatever the launch failed with.
+    pub fn try_storm(
+        &self,
+        shape: (u32, u32),
+        program: u32,
+        paths: &[PathBuf],
+        params: [u64; 4],
+    ) -> Result<Storm, HostError> {
+        let fill = |job: &mut Job| (job.program, job.params) = (program, params);
+        let (results, _) = self.launch(shape, paths, &[], 8, 1, fill)?;
+        let [done, wrong, failed, errno, other, ..] = results[..] else {
+            unreachable!("8 results")
+        };
+        Ok(Storm { done, wrong, failed, errno, other })
+    }
+
+    /// Requests of one kind that the daemon has taken so far.
+    pub fn taken(&self, op: gpu_abi::Op) -> u64 {
+        self.session.daemon_stats().by_op[op as usize]
+    }
+}
+
+/// A directory that goes with the value, with files of known bytes.
+pub struct Tree {
+    dir: tempfile::TempDir,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Tree::new()
+    }
+}
+
+impl Tree {
+    /// An empty directory.
+    ///
+    /// # Panics
+    /// Where the system gives none.
+    pub fn new() -> Tree {
+        Tree { dir: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    /// The path of `name` in it.
+    pub fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.dir.path().join(name.as_ref())
+    }
+
+    /// A file of `len` bytes made from `seed`; its path.
+    ///
+    /// # Panics
+    /// Where it cannot be written.
+    pub fn file(&self, name: impl AsRef<OsStr>, seed: u64, len: u64) -> PathBuf {
+        let path = self.path(name);
+        let bytes: Vec<u8> = (0..len).map(|at| pattern(seed, at)).collect();
+        std::fs::write(&path, bytes).expect("the file can be written");
+        path
+    }
+}
