@@ -7,6 +7,8 @@ use std::sync::Mutex;
 
 /// Pieces are multiples of this.
 const GRAIN: usize = 256;
+/// Bytes of a huge page.
+const HUGE: usize = 2 << 20;
 /// Freed pieces of at least this much go back to the operating system, and come again as zeroes.
 const GIVE_BACK: usize = 1 << 20;
 
@@ -27,19 +29,16 @@ unsafe impl Sync for Arena {}
 
 impl Arena {
     pub(crate) fn new(len: usize) -> Result<Arena, HostError> {
-        let len = len.next_multiple_of(2 << 20);
+        let len = len.next_multiple_of(HUGE);
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         let prot = libc::PROT_READ | libc::PROT_WRITE;
-        let mapped = len + (2 << 20);
+        let mapped = len + HUGE;
         // SAFETY: a fresh anonymous mapping, wherever the kernel likes.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), mapped, prot, flags, -1, 0) };
         if at == libc::MAP_FAILED {
             return Err(HostError::Map { bytes: len, source: std::io::Error::last_os_error() });
         }
-        // Aligned to huge pages, which page frames profit from.
-        let base = (at as usize).next_multiple_of(2 << 20) as *mut libc::c_void;
-        // SAFETY: within the mapping. Only advice: a failure changes nothing.
-        unsafe { libc::madvise(base, len, libc::MADV_HUGEPAGE) };
+        let base = (at as usize).next_multiple_of(HUGE) as *mut libc::c_void;
         let base = NonNull::new(base.cast()).expect("a mapping is not at address 0");
         Ok(Arena { base, len, mapping: (at, mapped), free: Mutex::new(BTreeMap::from([(0, len)])) })
     }
@@ -52,7 +51,9 @@ impl Arena {
         self.len
     }
 
-    /// A zeroed piece; `align` is a power of two. Empty pieces get an address too.
+    /// A zeroed piece; `align` is a power of two. Empty pieces get an address too. What is aligned to
+    /// huge pages is made of them: page frames profit, but a buffer of which each thread touches a
+    /// little would be cleared whole.
     pub(crate) fn alloc(&self, bytes: usize, align: usize) -> Result<u64, HostError> {
         let size = bytes.max(1).next_multiple_of(GRAIN);
         let align = align.max(GRAIN);
@@ -72,7 +73,12 @@ impl Arena {
         if at + size < start + len {
             free.insert(at + size, start + len - at - size);
         }
-        Ok(self.base.as_ptr() as u64 + at as u64)
+        let addr = self.base.as_ptr() as u64 + at as u64;
+        if align >= HUGE {
+            // SAFETY: within the mapping. Only advice: a failure changes nothing.
+            unsafe { libc::madvise(addr as *mut libc::c_void, size, libc::MADV_HUGEPAGE) };
+        }
+        Ok(addr)
     }
 
     /// Takes a piece back and makes it zero.
