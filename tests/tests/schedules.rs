@@ -1,0 +1,185 @@
+//! Contention under a thousand and more deterministic schedules: random ones, and those that look for
+//! bugs of a few ordered events. A failure prints the command that replays it.
+
+use conformance::device::{FifoHash, HashClock, Policy, storms};
+use conformance::host::{Bench, Tree, emulated};
+use gpu_emu::VARIABLE;
+use gpu_host::{EmulatedOptions, Mode, Schedule, Session, SessionBuilder};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+const PAGE: u64 = 4096;
+/// How many seeds each test tries.
+const SEEDS: u64 = 1000;
+/// The environment variable that asks for another number of them: a campaign.
+const SEEDS_VARIABLE: &str = "CONFORMANCE_SEEDS";
+
+/// Runs `test` under schedule after schedule, or under the one that the environment names.
+fn explore(test: impl Fn(Schedule, u64)) {
+    let run = |schedule, seed| {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| test(schedule, seed))) {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            eprintln!(
+                "replay: {VARIABLE}={schedule} cargo test -p conformance --test schedules {name} -- --exact"
+            );
+            std::panic::resume_unwind(payload);
+        }
+    };
+    match Schedule::from_env() {
+        Ok(None) => {}
+        Ok(Some(schedule)) => {
+            let seed = match schedule {
+                Schedule::RoundRobin => 0,
+                Schedule::Random { seed } | Schedule::Pct { seed, .. } => seed,
+            };
+            return run(schedule, seed);
+        }
+        Err(e) => panic!("{e}"),
+    }
+    let seeds = std::env::var(SEEDS_VARIABLE)
+        .map_or(SEEDS, |text| text.parse().expect("CONFORMANCE_SEEDS is a number"));
+    for seed in 0..seeds {
+        // What else a test varies follows from the seed, so that the schedule alone replays it.
+        run(
+            match seed % 4 {
+                0 | 1 => Schedule::Random { seed },
+                2 => Schedule::Pct { depth: 3, seed },
+                _ => Schedule::Pct { depth: 8, seed },
+            },
+            seed,
+        );
+    }
+}
+
+/// A session as small as one can be: there is one for each seed.
+fn bench<P: Policy>(
+    schedule: Schedule,
+    refine: impl FnOnce(SessionBuilder) -> SessionBuilder,
+) -> Bench<P> {
+    let options = EmulatedOptions { mode: Mode::Deterministic(schedule), ..emulated() };
+    let builder = Session::builder()
+        .emulated(options)
+        .device_memory(16 << 20)
+        .page_size(4096)
+        .slots(4)
+        .calls(4)
+        .ring_entries(4)
+        .open_files(8);
+    let session = refine(builder).build_with().unwrap_or_else(|e| panic!("{e}"));
+    Bench { session }
+}
+
+/// Whatever happened before: every frame can be pinned, every record used, no cell is lost.
+fn assert_nothing_leaked<P: Policy>(
+    bench: &Bench<P>,
+    frames: u64,
+    large: &PathBuf,
+    paths: &[PathBuf],
+) {
+    let large = std::slice::from_ref(large);
+    bench.storm((1, 1), storms::PROGRAM_PIN_ALL, large, [99, frames, 0, 0]).assert_clean(1);
+    let storm = bench.storm((1, 8), storms::PROGRAM_OPEN_OWN, paths, [0; 4]);
+    storm.assert_clean(8);
+    assert_eq!(storm.other, 0, "a record is lost");
+    // More at once than there are cells of a kind, all of which are needed for this to end soon.
+    bench.storm((1, 8), storms::PROGRAM_EVERY_PAGE, large, [99, 0, 0, 0]).assert_clean(8);
+}
+
+fn files() -> (Tree, PathBuf, Vec<PathBuf>) {
+    let tree = Tree::new();
+    let paths = (0..8).map(|i| tree.file(format!("f{i}"), i, 5 * PAGE + 7 * i)).collect();
+    let large = tree.file("large", 99, 16 * PAGE);
+    (tree, large, paths)
+}
+
+/// Few files, opened and closed all the time; few frames; pages that all want, and prefetches.
+#[test]
+fn churn() {
+    fn test<P: Policy>(schedule: Schedule, seed: u64, large: &PathBuf, paths: &[PathBuf]) {
+        let frames = 6 + seed % 4;
+        let direct = seed / 4 % 2 == 0;
+        let bench = bench::<P>(schedule, |b| b.cache_size(frames * PAGE).direct(direct));
+        bench.storm((2, 24), storms::PROGRAM_CHURN, &paths[..3], [0, 3, 2, 0]).assert_clean(48);
+        assert_nothing_leaked(&bench, frames, large, paths);
+    }
+    let (_tree, large, paths) = files();
+    explore(|schedule, seed| match seed / 8 % 2 {
+        0 => test::<HashClock>(schedule, seed, &large, &paths),
+        _ => test::<FifoHash>(schedule, seed, &large, &paths),
+    });
+}
+
+/// Every thread wants every page, and there is room for all of them: one request each.
+#[test]
+fn one_request_for_each_page() {
+    fn test<P: Policy>(schedule: Schedule, seed: u64, paths: &[PathBuf]) {
+        let bench = bench::<P>(schedule, |b| b.cache_size(16 * PAGE).direct(seed / 4 % 2 == 0));
+        bench.storm((2, 24), storms::PROGRAM_EVERY_PAGE, paths, [0; 4]).assert_clean(48);
+        let stats = bench.session.stats();
+        assert_eq!((stats.misses, stats.evictions), (5, 0), "{stats:?}");
+        assert_eq!(bench.taken(gpu_abi::Op::Read), 5);
+    }
+    let (_tree, _, paths) = files();
+    explore(|schedule, seed| match seed / 8 % 2 {
+        0 => test::<HashClock>(schedule, seed, &paths[..1]),
+        _ => test::<FifoHash>(schedule, seed, &paths[..1]),
+    });
+}
+
+/// Warps and lanes side by side, views and reads, in a cache of eight pages.
+#[test]
+fn groups_side_by_side() {
+    let (_tree, large, paths) = files();
+    explore(|schedule, seed| {
+        let bench =
+            bench::<HashClock>(schedule, |b| b.cache_size(8 * PAGE).direct(seed / 4 % 2 == 0));
+        let large_only = std::slice::from_ref(&large);
+        bench.storm((2, 32), storms::PROGRAM_MIXED, large_only, [99, 3, 0, 0]).assert_clean(64);
+        bench.storm((1, 16), storms::PROGRAM_TOUCH, large_only, [99, 2, 0, 0]).assert_clean(16);
+        assert_nothing_leaked(&bench, 8, &large, &paths);
+    });
+}
+
+/// Reads begun and adopted by others, read-ahead, quotas.
+#[test]
+fn prefetches_are_adopted_once() {
+    let (_tree, large, paths) = files();
+    explore(|schedule, seed| {
+        let direct = seed / 4 % 2 == 0;
+        let bench = bench::<HashClock>(schedule, |b| {
+            b.cache_size(12 * PAGE).slots(12).calls(12).direct(direct)
+        });
+        let large_only = std::slice::from_ref(&large);
+        bench.storm((2, 4), storms::PROGRAM_ASYNC, large_only, [99, 0, 0, 0]).assert_clean(8);
+        bench
+            .storm((3, 1), storms::PROGRAM_SEQUENTIAL, large_only, [99, PAGE, seed % 2, 0])
+            .assert_clean(3);
+        assert_nothing_leaked(&bench, 12, &large, &paths);
+    });
+}
+
+/// Opens of paths that are not there, races for records: none is lost.
+#[test]
+fn failed_opens_leave_nothing() {
+    use conformance::device::ops::{GROUP_THREAD, OPEN, Op, failure};
+    let (tree, large, mut paths) = files();
+    let exists = paths.len() as u32;
+    paths.extend((0..2).map(|i| tree.path(format!("missing{i}"))));
+    let ops: Vec<Op> = (0..64)
+        .map(|i| Op {
+            what: OPEN,
+            path: if i % 3 == 0 { i / 3 % 2 } else { exists + i % 2 },
+            ..bytemuck::Zeroable::zeroed()
+        })
+        .collect();
+    explore(|schedule, _| {
+        let bench = bench::<HashClock>(schedule, |b| b.cache_size(8 * PAGE));
+        let (results, _) = bench.ops((2, 24), GROUP_THREAD, &paths, &ops);
+        for (op, result) in ops.iter().zip(results) {
+            let size = 5 * PAGE + 7 * u64::from(op.path);
+            let want = if op.path < exists { size } else { failure(gpufs::Errno::ENOENT) };
+            assert_eq!(result as i64, want as i64);
+        }
+        assert_nothing_leaked(&bench, 8, &large, &paths);
+    });
+}
