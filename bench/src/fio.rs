@@ -50,7 +50,7 @@ impl Job<'_> {
 
     /// Runs it: bytes per second.
     pub(crate) fn run(&self) -> Result<f64> {
-        let ran = tool::run(&FIO.find()?, &self.args(), &[0])?;
+        let ran = tool::run(&FIO.find()?, &self.args(), Path::new("."), &[0])?;
         let (bytes, rate) = answer(&ran.out)?;
         if bytes != self.bytes {
             return Err(

@@ -19,7 +19,7 @@
 //! | [`measures`] | the measures themselves |
 //! | [`svg`], [`plots`] | drawings |
 
-//mod corpus;
+mod corpus;
 mod data;
 mod fio;
 mod measures;

@@ -58,11 +58,20 @@ pub(crate) struct Ran {
     pub(crate) out: Vec<u8>,
 }
 
-/// Runs a program whole. Ends with `good` are fine.
-pub(crate) fn run(program: &Path, args: &[impl AsRef<str>], good: &[i32]) -> Result<Ran> {
+/// Runs a program whole, in `dir`. Ends with `good` are fine.
+pub(crate) fn run(
+    program: &Path,
+    args: &[impl AsRef<str>],
+    dir: &Path,
+    good: &[i32],
+) -> Result<Ran> {
     let mut command = Command::new(program);
     // Bytes, not characters: what all the programs here agree on.
-    command.args(args.iter().map(AsRef::as_ref)).env("LC_ALL", "C").stdin(Stdio::null());
+    command
+        .args(args.iter().map(AsRef::as_ref))
+        .env("LC_ALL", "C")
+        .current_dir(dir)
+        .stdin(Stdio::null());
     let start = Instant::now();
     let done = command.output().map_err(|e| format!("{}: {e}", program.display()))?;
     let seconds = start.elapsed().as_secs_f64();
@@ -91,10 +100,10 @@ mod tests {
 
     #[test]
     fn a_program_that_fails_is_an_error() {
-        let sh = Path::new("/bin/sh");
-        assert_eq!(run(sh, &["-c", "echo hello"], &[0]).unwrap().out, b"hello\n");
-        assert!(run(sh, &["-c", "exit 1"], &[0, 1]).is_ok());
-        let error = run(sh, &["-c", "echo why >&2; exit 2"], &[0]).err().unwrap().to_string();
+        let (sh, dir) = (Path::new("/bin/sh"), Path::new("/"));
+        assert_eq!(run(sh, &["-c", "echo hello"], dir, &[0]).unwrap().out, b"hello\n");
+        assert!(run(sh, &["-c", "exit 1"], dir, &[0, 1]).is_ok());
+        let error = run(sh, &["-c", "echo why >&2; exit 2"], dir, &[0]).err().unwrap().to_string();
         assert!(error.contains("why"), "{error}");
     }
 }
