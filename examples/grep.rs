@@ -36,7 +36,7 @@ fn grep() -> Result<u8, Vec<String>> {
     let locale = Locale::from_environment();
     let mut command =
         cli::parse(std::env::args_os(), locale.charset()).map_err(|message| vec![message])?;
-    if command.settings.max_count == 0 && command.settings.output != Output::FilesWithout {
+    if command.selects_nothing() && command.settings.output != Output::FilesWithout {
         return Ok(1);
     }
     let compiled = compile(&command.patterns, command.options, &locale)?;

@@ -251,6 +251,16 @@ pub struct Command {
     pub device: DeviceSettings,
 }
 
+impl Command {
+    /// Whether no line can be selected whatever is in the files.
+    pub fn selects_nothing(&self) -> bool {
+        let options = &self.options;
+        let all = matches!(&self.patterns[..], [p] if p.is_empty());
+        let none = all && self.settings.invert && !options.word && !options.line;
+        none || self.settings.max_count == 0
+    }
+}
+
 /// Reads a command line; text is in `charset`.
 ///
 /// # Errors

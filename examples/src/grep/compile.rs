@@ -282,8 +282,9 @@ impl Compiler<'_> {
             None => Find::Dfa,
         };
         let accept = if find == Find::Dfa && accept == Accept::Dfa { Accept::Hit } else { accept };
-        let words = (word && !line).then(|| self.word_ranges());
-        let referee = referee.map(|hir| Referee::new(&hir, words)).transpose();
+        let bounded = word && !line;
+        let referee =
+            referee.map(|hir| Referee::new(&hir, self.word_ranges(), bounded)).transpose();
         let referee = referee.map_err(|e| vec![e])?;
         Ok(self.done(find, accept, referee))
     }

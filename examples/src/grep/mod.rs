@@ -16,6 +16,7 @@ pub mod run;
 pub mod settings;
 mod sheet;
 pub mod syntax;
+mod utf8;
 pub mod walk;
 
 pub use resolve::Entry;

@@ -1,85 +1,158 @@
-//! Decides the lines that the device cannot: where the DFA would need to know which of the
-//! characters beyond ASCII make words. A slower machine that does know walks those lines here.
+//! Decides the lines that the device cannot: where its DFA would need to know which of the
+//! characters beyond ASCII make words. The automaton that the DFA was made from does know, state
+//! by state.
 
-use regex_automata::nfa::thompson::pikevm::{self, PikeVM};
-use regex_automata::nfa::thompson::{self, WhichCaptures};
-use regex_automata::util::pool::Pool;
-use regex_automata::{Anchored, Input, MatchKind};
-use regex_syntax::hir::Hir;
-
-type CachePool = Pool<pikevm::Cache, Box<dyn Fn() -> pikevm::Cache + Send + Sync>>;
+use regex_automata::nfa::thompson::{self, NFA, State, WhichCaptures};
+use regex_automata::util::primitives::StateID;
+use regex_syntax::hir::{Hir, Look};
 
 /// The same search as the device's, for single lines.
 pub struct Referee {
-    vm: PikeVM,
-    caches: CachePool,
-    /// With `-w`: the word characters, as sorted ranges.
-    words: Option<Vec<(u32, u32)>>,
+    nfa: NFA,
+    /// Word characters, as sorted ranges.
+    words: Vec<(u32, u32)>,
+    /// `-w`: matches stand between other characters.
+    bounded: bool,
+}
+
+/// The states that are alive at one place.
+struct Alive {
+    states: Vec<StateID>,
+    seen: Vec<bool>,
 }
 
 impl Referee {
-    /// For lines that match `hir`; given word characters, between others only.
-    pub(super) fn new(hir: &Hir, words: Option<Vec<(u32, u32)>>) -> Result<Self, String> {
-        let config = thompson::Config::new().utf8(false).which_captures(WhichCaptures::Implicit);
-        let too_big = |e| format!("Regular expression too big ({e})");
+    /// For lines that match `hir`.
+    pub(super) fn new(hir: &Hir, words: Vec<(u32, u32)>, bounded: bool) -> Result<Self, String> {
+        let config = thompson::Config::new().utf8(false).which_captures(WhichCaptures::None);
         let nfa = thompson::Compiler::new().configure(config).build_from_hir(hir);
-        let vm = PikeVM::builder()
-            .configure(PikeVM::config().match_kind(MatchKind::All))
-            .build_from_nfa(nfa.map_err(too_big)?)
-            .map_err(too_big)?;
-        let cached = vm.clone();
-        let caches: CachePool = Pool::new(Box::new(move || cached.create_cache()));
-        Ok(Referee { vm, caches, words })
+        let nfa = nfa.map_err(|e| format!("Regular expression too big ({e})"))?;
+        Ok(Referee { nfa, words, bounded })
     }
 
     /// The leftmost, then longest match at or after `from`.
     pub fn next_span(&self, line: &[u8], from: usize, with_empty: bool) -> Option<(usize, usize)> {
-        let mut cache = self.caches.get();
-        for start in from..=line.len() {
-            if self.word_before(line, start) {
+        (from..=line.len()).find_map(|start| {
+            let splits =
+                line.get(start).is_some_and(|b| b & 0xc0 == 0x80) && self.char_around(line, start);
+            if splits {
+                return None;
+            }
+            if self.bounded && self.char_before(line, start).is_some_and(|c| self.is_word(c)) {
+                return None;
+            }
+            let end = self.longest(line, start)?;
+            (with_empty || end > start).then_some((start, end))
+        })
+    }
+
+    /// End of the longest match that starts at `start`.
+    fn longest(&self, line: &[u8], start: usize) -> Option<usize> {
+        let none = || Alive { states: Vec::new(), seen: vec![false; self.nfa.states().len()] };
+        let (mut now, mut next) = (none(), none());
+        let mut longest = None;
+        self.enter(self.nfa.start_anchored(), line, start, &mut now);
+        for at in start..=line.len() {
+            let byte = line.get(at).copied();
+            for &id in &now.states {
+                let step = match (self.nfa.state(id), byte) {
+                    (State::Match { .. }, _) => {
+                        if !self.bounded
+                            || !self.char_after(line, at).is_some_and(|c| self.is_word(c))
+                        {
+                            longest = Some(at);
+                        }
+                        None
+                    }
+                    (State::ByteRange { trans }, Some(b)) => {
+                        trans.matches_byte(b).then_some(trans.next)
+                    }
+                    (State::Sparse(sparse), Some(b)) => sparse.matches_byte(b),
+                    (State::Dense(dense), Some(b)) => dense.matches_byte(b),
+                    _ => None,
+                };
+                if let Some(id) = step {
+                    self.enter(id, line, at + 1, &mut next);
+                }
+            }
+            std::mem::swap(&mut now, &mut next);
+            next.states.clear();
+            next.seen.fill(false);
+            if now.states.is_empty() {
+                break;
+            }
+        }
+        longest
+    }
+
+    /// Adds a state and all that follow without a byte.
+    fn enter(&self, id: StateID, line: &[u8], at: usize, alive: &mut Alive) {
+        let mut stack = vec![id];
+        while let Some(id) = stack.pop() {
+            if std::mem::replace(&mut alive.seen[id.as_usize()], true) {
                 continue;
             }
-            let mut end = line.len();
-            // Shorter and shorter, until the match ends where it may.
-            loop {
-                let input = Input::new(line).range(start..end).anchored(Anchored::Yes);
-                let mut slots = [None; 2];
-                if self.vm.search_slots(&mut cache, &input, &mut slots).is_none() {
-                    break;
+            match self.nfa.state(id) {
+                State::Union { alternates } => stack.extend_from_slice(alternates),
+                State::BinaryUnion { alt1, alt2 } => stack.extend([*alt1, *alt2]),
+                State::Capture { next, .. } => stack.push(*next),
+                State::Look { look, next } => {
+                    // The same type under the name that it has in another crate.
+                    let look = Look::from_repr(look.as_repr());
+                    if look.is_some_and(|l| self.looks(l, line, at)) {
+                        stack.push(*next);
+                    }
                 }
-                let found = slots[1].map_or(start, |e| e.get());
-                if !self.word_after(line, found) && (with_empty || found > start) {
-                    return Some((start, found));
-                }
-                if found <= start {
-                    break;
-                }
-                end = found - 1;
+                _ => alive.states.push(id),
             }
         }
-        None
     }
 
-    fn word_before(&self, line: &[u8], at: usize) -> bool {
-        let lead = line[..at].iter().rposition(|b| b & 0xc0 != 0x80).unwrap_or(0);
-        match std::str::from_utf8(&line[lead..at]) {
-            Ok(s) => s.chars().next_back().is_some_and(|c| self.is_word(c)),
-            Err(_) => false,
+    fn looks(&self, look: Look, line: &[u8], at: usize) -> bool {
+        let before = self.context(line, at);
+        let after = match self.char_after(line, at) {
+            Some(c) => self.is_word(c),
+            None if at == line.len() => false,
+            // A byte that is no character counts as what stands before it, as in the C library.
+            None => before,
+        };
+        match look {
+            Look::Start | Look::StartLF | Look::StartCRLF => at == 0,
+            Look::End | Look::EndLF | Look::EndCRLF => at == line.len(),
+            Look::WordAscii | Look::WordUnicode => before != after,
+            Look::WordAsciiNegate | Look::WordUnicodeNegate => before == after,
+            Look::WordStartAscii | Look::WordStartUnicode => !before && after,
+            Look::WordEndAscii | Look::WordEndUnicode => before && !after,
+            Look::WordStartHalfAscii | Look::WordStartHalfUnicode => !before,
+            Look::WordEndHalfAscii | Look::WordEndHalfUnicode => !after,
         }
     }
 
-    fn word_after(&self, line: &[u8], at: usize) -> bool {
-        let next = &line[at..line.len().min(at + 4)];
-        let valid = match std::str::from_utf8(next) {
-            Ok(s) => s,
-            Err(e) => std::str::from_utf8(&next[..e.valid_up_to()]).unwrap_or(""),
-        };
-        valid.chars().next().is_some_and(|c| self.is_word(c))
+    /// Whether the last character before `at` belongs to words, bytes that are none left out.
+    fn context(&self, line: &[u8], at: usize) -> bool {
+        let last = (0..=at).rev().find_map(|end| self.char_before(line, end));
+        last.is_some_and(|c| self.is_word(c))
+    }
+
+    fn char_before(&self, line: &[u8], at: usize) -> Option<char> {
+        let tail = &line[at.saturating_sub(4)..at];
+        let lead = tail.iter().rposition(|b| b & 0xc0 != 0x80)?;
+        std::str::from_utf8(&tail[lead..]).ok()?.chars().next_back()
+    }
+
+    fn char_after(&self, line: &[u8], at: usize) -> Option<char> {
+        let head = &line[at..line.len().min(at + 4)];
+        head.utf8_chunks().next()?.valid().chars().next()
+    }
+
+    /// Whether `at` lies inside a character of several bytes.
+    fn char_around(&self, line: &[u8], at: usize) -> bool {
+        let starts = (1..=3.min(at)).map(|back| at - back);
+        starts.into_iter().any(|s| self.char_after(line, s).is_some_and(|c| s + c.len_utf8() > at))
     }
 
     fn is_word(&self, c: char) -> bool {
-        let Some(words) = &self.words else { return false };
-        let at = words.partition_point(|r| r.1 < c as u32);
-        words.get(at).is_some_and(|r| r.0 <= c as u32)
+        let at = self.words.partition_point(|r| r.1 < c as u32);
+        self.words.get(at).is_some_and(|r| r.0 <= c as u32)
     }
 }

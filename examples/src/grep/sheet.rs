@@ -235,9 +235,7 @@ impl Page<'_> {
     }
 
     fn is_text(&self, bytes: &[u8]) -> bool {
-        !self.settings.utf8
-            || self.settings.binary == Binary::Text
-            || std::str::from_utf8(bytes).is_ok()
+        !self.settings.utf8 || self.settings.binary == Binary::Text || super::utf8::is_valid(bytes)
     }
 
     fn put(&mut self, text: &[u8]) {

@@ -88,6 +88,17 @@ impl Chars<'_> {
         }
     }
 
+    /// Whether `at` lies inside a character of several bytes.
+    pub(super) fn splits_char(&self, text: &[u8], at: usize) -> bool {
+        if !self.utf8 || text.get(at).is_none_or(|b| b & 0xc0 != 0x80) {
+            return false;
+        }
+        let tail = &text[at.saturating_sub(3)..at];
+        let Some(lead) = tail.iter().rposition(|b| b & 0xc0 != 0x80) else { return false };
+        let lead = at - tail.len() + lead;
+        decode(&text[lead..]).is_some_and(|(_, len)| lead + len > at)
+    }
+
     fn is_word(&self, c: u32) -> bool {
         self.words.is_some_and(|w| w.contains(c))
     }

@@ -319,7 +319,10 @@ impl<'p> Matcher<'p> {
         for start in from..=line.len() {
             let possible =
                 with_empty || line.get(start).is_some_and(|&b| self.program.may_start(b));
-            if !possible || words && self.chars.word_before(line, start) {
+            if !possible
+                || words && self.chars.word_before(line, start)
+                || with_empty && self.chars.splits_char(line, start)
+            {
                 continue;
             }
             let end =
