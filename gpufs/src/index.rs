@@ -1,7 +1,9 @@
 //! Where a page is: look-up structures, chosen at compile time.
 
 pub mod hash;
+pub mod radix;
 pub use hash::HashIndex;
+pub use radix::RadixIndex;
 
 use crate::frame::PageKey;
 

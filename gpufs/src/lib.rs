@@ -43,7 +43,7 @@ pub use evict::{Clock, Eviction, Fifo};
 pub use file::{File, IoBufMut, OpenOptions};
 pub use gpu_abi::request::DirEntry;
 pub use gpu_abi::{DeviceSlice, Errno, FileInfo};
-pub use index::{HashIndex, PageIndex};
+pub use index::{HashIndex, PageIndex, RadixIndex};
 pub use layout::{MountConfig, MountHeader, MountLayout};
 pub use mount::Fs;
 pub use pending::Pending;

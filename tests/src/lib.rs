@@ -21,7 +21,7 @@ pub mod device;
 pub mod host;
 pub mod suite;
 
-pub use device::{FifoHash, HashClock, Policy};
+pub use device::{HashClock, HashFifo, Policy, RadixClock, RadixFifo};
 pub use host::Backend;
 
 /// A module `$name` with a test for each body of the suite, on the backend that `$configure`, a

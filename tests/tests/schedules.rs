@@ -1,7 +1,7 @@
 //! Contention under a thousand and more deterministic schedules: random ones, and those that look for
 //! bugs of a few ordered events. A failure prints the command that replays it.
 
-use conformance::device::{FifoHash, HashClock, Policy, storms};
+use conformance::device::{HashClock, HashFifo, Policy, RadixClock, storms};
 use conformance::host::{Bench, Tree, emulated};
 use gpu_emu::VARIABLE;
 use gpu_host::{EmulatedOptions, Mode, Schedule, Session, SessionBuilder};
@@ -97,15 +97,16 @@ fn files() -> (Tree, PathBuf, Vec<PathBuf>) {
 fn churn() {
     fn test<P: Policy>(schedule: Schedule, seed: u64, large: &PathBuf, paths: &[PathBuf]) {
         let frames = 6 + seed % 4;
-        let direct = seed / 4 % 2 == 0;
+        let direct = (seed / 4).is_multiple_of(2);
         let bench = bench::<P>(schedule, |b| b.cache_size(frames * PAGE).direct(direct));
         bench.storm((2, 24), storms::PROGRAM_CHURN, &paths[..3], [0, 3, 2, 0]).assert_clean(48);
         assert_nothing_leaked(&bench, frames, large, paths);
     }
     let (_tree, large, paths) = files();
-    explore(|schedule, seed| match seed / 8 % 2 {
+    explore(|schedule, seed| match seed / 8 % 3 {
         0 => test::<HashClock>(schedule, seed, &large, &paths),
-        _ => test::<FifoHash>(schedule, seed, &large, &paths),
+        1 => test::<RadixClock>(schedule, seed, &large, &paths),
+        _ => test::<HashFifo>(schedule, seed, &large, &paths),
     });
 }
 
@@ -113,16 +114,18 @@ fn churn() {
 #[test]
 fn one_request_for_each_page() {
     fn test<P: Policy>(schedule: Schedule, seed: u64, paths: &[PathBuf]) {
-        let bench = bench::<P>(schedule, |b| b.cache_size(16 * PAGE).direct(seed / 4 % 2 == 0));
+        let bench =
+            bench::<P>(schedule, |b| b.cache_size(16 * PAGE).direct((seed / 4).is_multiple_of(2)));
         bench.storm((2, 24), storms::PROGRAM_EVERY_PAGE, paths, [0; 4]).assert_clean(48);
         let stats = bench.session.stats();
         assert_eq!((stats.misses, stats.evictions), (5, 0), "{stats:?}");
         assert_eq!(bench.taken(gpu_abi::Op::Read), 5);
     }
     let (_tree, _, paths) = files();
-    explore(|schedule, seed| match seed / 8 % 2 {
+    explore(|schedule, seed| match seed / 8 % 3 {
         0 => test::<HashClock>(schedule, seed, &paths[..1]),
-        _ => test::<FifoHash>(schedule, seed, &paths[..1]),
+        1 => test::<RadixClock>(schedule, seed, &paths[..1]),
+        _ => test::<HashFifo>(schedule, seed, &paths[..1]),
     });
 }
 
@@ -131,8 +134,9 @@ fn one_request_for_each_page() {
 fn groups_side_by_side() {
     let (_tree, large, paths) = files();
     explore(|schedule, seed| {
-        let bench =
-            bench::<HashClock>(schedule, |b| b.cache_size(8 * PAGE).direct(seed / 4 % 2 == 0));
+        let bench = bench::<HashClock>(schedule, |b| {
+            b.cache_size(8 * PAGE).direct((seed / 4).is_multiple_of(2))
+        });
         let large_only = std::slice::from_ref(&large);
         bench.storm((2, 32), storms::PROGRAM_MIXED, large_only, [99, 3, 0, 0]).assert_clean(64);
         bench.storm((1, 16), storms::PROGRAM_TOUCH, large_only, [99, 2, 0, 0]).assert_clean(16);
@@ -145,7 +149,7 @@ fn groups_side_by_side() {
 fn prefetches_are_adopted_once() {
     let (_tree, large, paths) = files();
     explore(|schedule, seed| {
-        let direct = seed / 4 % 2 == 0;
+        let direct = (seed / 4).is_multiple_of(2);
         let bench = bench::<HashClock>(schedule, |b| {
             b.cache_size(12 * PAGE).slots(12).calls(12).direct(direct)
         });

@@ -7,7 +7,7 @@ pub mod storms;
 use bytemuck::{Pod, Zeroable};
 use gpu_rt::atomic::{DeviceAtomicU64, Ordering};
 use gpu_rt::{Kernel, kernel};
-use gpufs::{Clock, DeviceSlice, Errno, Eviction, Fifo, Fs, HashIndex, PageIndex};
+use gpufs::{Clock, DeviceSlice, Errno, Eviction, Fifo, Fs, HashIndex, PageIndex, RadixIndex};
 use ops::Op;
 
 /// What a launch is to do.
@@ -106,7 +106,11 @@ policies! {
     /// The default: hash index, clock eviction.
     HashClock, conformance_hash_clock: HashIndex, Clock;
     /// Hash index, first in first out.
-    FifoHash, conformance_hash_fifo: HashIndex, Fifo;
+    HashFifo, conformance_hash_fifo: HashIndex, Fifo;
+    /// Radix trees, clock eviction.
+    RadixClock, conformance_radix_clock: RadixIndex, Clock;
+    /// Radix trees, first in first out.
+    RadixFifo, conformance_radix_fifo: RadixIndex, Fifo;
 }
 
 /// The byte at `offset` of every file made from `seed`: known on both sides without a copy.
