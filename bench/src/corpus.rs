@@ -3,7 +3,7 @@
 //! The text is what every Rust programmer has: the sources of the crates that cargo has unpacked, and the
 //! documentation that came with the compiler, in the order of their paths. It lies there twice: as the
 //! tree of many small files that it is, and one after the other in a few large files. For searches that take
-//! their time there is a sample, every so-manieth file, also twice.
+//! their time there is a sample, also twice.
 
 use crate::Result;
 use crate::scale::Scale;
@@ -17,8 +17,6 @@ use std::process::Command;
 const EXTENSIONS: [&str; 8] = ["c", "css", "h", "html", "js", "md", "rs", "txt"];
 /// Large files that the text is laid into.
 const PARTS: u64 = 4;
-/// One file of so many belongs to the sample.
-const SAMPLE: u64 = 16;
 
 /// The text, as `tree/` and `large/` in one directory, with `sample-tree/`, `sample-large/` and
 /// `words.txt` beside them.
@@ -41,7 +39,10 @@ impl Corpus {
         let dir = scale.dir.join("corpus");
         // Written last, so that what it describes is whole.
         let note = dir.join("made.txt");
-        let made = format!("{} bytes, {} words wanted", scale.corpus, scale.words);
+        let made = format!(
+            "{} bytes, one of {} sampled, {} words",
+            scale.corpus, scale.sample, scale.words
+        );
         if let Some(corpus) =
             fs::read_to_string(&note).ok().and_then(|s| read_note(&dir, &s, &made))
         {
@@ -120,7 +121,7 @@ fn gather(sources: &[(&str, PathBuf)], dir: &Path, scale: &Scale) -> Result<Corp
             }
             let place = Path::new(name).join(path.strip_prefix(source)?);
             put(&dir.join("tree").join(&place), &text)?;
-            if corpus.files.is_multiple_of(SAMPLE) {
+            if corpus.files.is_multiple_of(scale.sample) {
                 put(&dir.join("sample-tree").join(&place), &text)?;
                 sample.write_all(text.as_bytes())?;
                 corpus.sample += text.len() as u64;

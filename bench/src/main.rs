@@ -23,12 +23,12 @@ mod corpus;
 mod data;
 mod fio;
 mod measures;
-//mod plots;
+mod plots;
 mod probes;
 mod row;
 mod scale;
 mod stats;
-//mod svg;
+mod svg;
 mod tool;
 
 use clap::Parser;
@@ -78,6 +78,7 @@ fn run(options: &Options) -> Result<()> {
     };
     if options.list {
         measures::ALL.iter().for_each(|m| println!("{}\n", m.describe(&scale)));
+        plots::ALL.iter().for_each(|p| println!("{} (with --plot)\n    {}\n", p.name, p.what));
         return Ok(());
     }
 
@@ -94,6 +95,15 @@ fn run(options: &Options) -> Result<()> {
     print!("{}", row::markdown(&rows));
     if let Some(file) = &options.json {
         std::fs::write(file, row::json(&rows)).map_err(|e| format!("{}: {e}", file.display()))?;
+    }
+    if let Some(dir) = &options.plot {
+        std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        for plot in plots::ALL.iter().filter(|p| wanted(p.name)) {
+            eprintln!("{}: {}", plot.name, plot.what);
+            let file = dir.join(format!("{}.svg", plot.name));
+            std::fs::write(&file, (plot.draw)(&scale)?)?;
+            println!("{}", file.display());
+        }
     }
     if missing.is_empty() { Ok(()) } else { Err(missing.join("\nbench: ").into()) }
 }

@@ -11,6 +11,8 @@ pub(crate) struct Scale {
     pub(crate) file: u64,
     /// Bytes of text to search, at least.
     pub(crate) corpus: u64,
+    /// One file of so many is in the sample for what takes long.
+    pub(crate) sample: u64,
     /// Words in the dictionary.
     pub(crate) words: usize,
     /// Requests of one round of a rate.
@@ -28,6 +30,7 @@ impl Scale {
             rounds: 7,
             file: 1 << 30,
             corpus: 520_000_000,
+            sample: 64,
             words: 58_000,
             requests: 1 << 20,
             threads: 65_536,
@@ -41,6 +44,7 @@ impl Scale {
             rounds: 3,
             file: 256 << 20,
             corpus: 60_000_000,
+            sample: 64,
             words: 58_000,
             requests: 1 << 18,
             threads: 65_536,
@@ -55,6 +59,7 @@ impl Scale {
             rounds: 1,
             file: 1 << 20,
             corpus: 100_000,
+            sample: 4,
             words: 50,
             requests: 4096,
             threads: 1024,

@@ -123,7 +123,8 @@ fn own() -> Result<PathBuf> {
 fn lines(out: &[u8], counts: bool) -> Vec<&[u8]> {
     let mut lines: Vec<&[u8]> = out
         .split(|b| *b == b'\n')
-        .filter(|line| !line.is_empty() && !(counts && line.ends_with(b":0")))
+        .filter(|line| !line.is_empty())
+        .filter(|line| !counts || !line.ends_with(b":0"))
         .collect();
     lines.sort_unstable();
     lines
@@ -182,7 +183,11 @@ fn beside(
         (true, "tree") => format!("{} MB in {files} files", bytes / 1_000_000),
         (true, _) => format!("{} MB in 4 files", bytes / 1_000_000),
         (false, "tree") => {
-            format!("{words} words, {} MB in {} files", sample / 1_000_000, files / 16)
+            format!(
+                "{words} words, {} MB in {} files",
+                sample / 1_000_000,
+                files.div_ceil(scale.sample)
+            )
         }
         (false, _) => format!("{words} words, {} MB in one file", sample / 1_000_000),
     };

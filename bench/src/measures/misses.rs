@@ -64,7 +64,7 @@ impl Shape {
         Shape {
             page,
             random: true,
-            cache: 1024 * u64::from(page),
+            cache: (1024 * u64::from(page)).min(64 << 20),
             blocks: 2,
             threads: 64,
             direct: true,
