@@ -197,7 +197,7 @@ mod tests {
         (scale.corpus, scale.words) = (30, 2);
         let to = dir.path().join("corpus");
         let corpus = gather(&[("s", source)], &to, &scale).unwrap();
-        assert_eq!((corpus.files, corpus.words, corpus.bytes), (2, 2, 43));
+        assert_eq!((corpus.files, corpus.words, corpus.bytes), (2, 2, 42));
         assert_eq!(fs::read_to_string(to.join("words.txt")).unwrap(), "two\nfive\n");
         let large: String = (0..corpus.bytes.div_ceil(8).min(2))
             .map(|part| fs::read_to_string(to.join(format!("large/{part}.txt"))).unwrap())

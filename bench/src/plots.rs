@@ -9,7 +9,7 @@ use crate::measures::threads::shape;
 use crate::probes::Probes;
 use crate::scale::Scale;
 use crate::stats::{Rounds, percentile};
-use crate::svg::{Axis, Chart, Line, Steps};
+use crate::svg::{Axis, Chart, Line};
 use gpu_host::{DaemonMode, LaunchConfig, Session};
 use gpu_kernels::probe::{copy_by_threads, read_by_threads, scan_pages};
 
@@ -72,9 +72,9 @@ fn threads(scale: &Scale) -> Result<String> {
         count *= 4;
     }
     let lines = vec![line("4 KiB hits, mapped", hits), line("no-op requests", requests)];
-    let x = Axis { title: "threads", steps: Steps::Log(4.0), label: |v| format!("{v}") };
+    let x = Axis { title: "threads", base: 4.0, label: |v| format!("{v}") };
     let label = |v: f64| if v >= 1e6 { format!("{} M", v / 1e6) } else { format!("{} k", v / 1e3) };
-    let y = Axis { title: "per second", steps: Steps::Log(10.0), label };
+    let y = Axis { title: "per second", base: 10.0, label };
     Ok(Chart { title: "Throughput over threads", x, y, lines, marks: true }.svg())
 }
 
@@ -93,9 +93,9 @@ fn latency(scale: &Scale) -> Result<String> {
         let point = |share: f64| (percentile(&sorted, 1.0 - share) as f64 / 1000.0, share * 100.0);
         lines.push(line(name, shares.map(point).collect()));
     }
-    let x = Axis { title: "microseconds", steps: Steps::Log(10.0), label: |v| format!("{v}") };
+    let x = Axis { title: "microseconds", base: 10.0, label: |v| format!("{v}") };
     let label = |v: f64| format!("{} %", (v * 1e6).round() / 1e6);
-    let y = Axis { title: "round trips that took longer", steps: Steps::Log(10.0), label };
+    let y = Axis { title: "round trips that took longer", base: 10.0, label };
     Ok(Chart { title: "Round trips to the host", x, y, lines, marks: false }.svg())
 }
 
@@ -116,14 +116,14 @@ fn pages(scale: &Scale) -> Result<String> {
             median(|| Shape::random(page).run(&data))?,
         ];
         for (points, value) in points.iter_mut().zip(found) {
-            points.push((f64::from(page), value));
+            points.push((f64::from(page), value / 1e9));
         }
         page *= 2;
     }
     let lines = names.into_iter().zip(points);
     let lines = lines.map(|(name, points)| Line { peer: name == "copies", ..line(name, points) });
-    let x = Axis { title: "page size in bytes", steps: Steps::Log(2.0), label: binary };
-    let y = Axis { title: "GB/s", steps: Steps::Linear, label: |v| (v / 1e9).to_string() };
+    let x = Axis { title: "page size in bytes", base: 2.0, label: binary };
+    let y = Axis { title: "GB/s", base: 2.0, label: |v| v.to_string() };
     Ok(Chart { title: "Bandwidth over the page size", x, y, lines: lines.collect(), marks: true }
         .svg())
 }

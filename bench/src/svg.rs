@@ -1,20 +1,12 @@
-//! Line charts as SVG.
+//! Line charts as SVG, with logarithmic axes.
 
 use std::fmt::Write;
-
-/// How values lie along an axis.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Steps {
-    /// From 0 on, evenly.
-    Linear,
-    /// Each step as many times as much.
-    Log(f64),
-}
 
 /// An axis: what it shows, and how.
 pub(crate) struct Axis {
     pub(crate) title: &'static str,
-    pub(crate) steps: Steps,
+    /// Each step along it is so many times as much.
+    pub(crate) base: f64,
     /// How a value is written beside it.
     pub(crate) label: fn(f64) -> String,
 }
@@ -40,7 +32,7 @@ pub(crate) struct Chart {
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 440.0;
 const LEFT: f64 = 74.0;
-const RIGHT: f64 = 20.0;
+const RIGHT: f64 = 36.0;
 const TOP: f64 = 74.0;
 const BOTTOM: f64 = 58.0;
 /// Told apart by those who do not tell red from green, too (Okabe and Ito's palette).
@@ -52,60 +44,31 @@ struct Scale {
     high: f64,
     from: f64,
     to: f64,
-    steps: Steps,
+    base: f64,
 }
 
 impl Scale {
-    fn new(steps: Steps, values: impl Iterator<Item = f64>, from: f64, to: f64) -> Scale {
+    /// From `from` to `to` on the drawing, with room for all values.
+    fn new(base: f64, values: impl Iterator<Item = f64>, from: f64, to: f64) -> Scale {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values {
             (low, high) = (low.min(value), high.max(value));
         }
-        match steps {
-            Steps::Linear => {
-                low = 0.0;
-                let tick = tick(high);
-                high = (high / tick).ceil() * tick;
-            }
-            Steps::Log(base) => {
-                low = base.powf(low.log(base).floor());
-                high = base.powf((high.log(base) - 1e-9).ceil()).max(low * base);
-            }
-        }
-        Scale { low, high, from, to, steps }
+        // Rounding does not cost a step more.
+        let low = base.powf((low.log(base) + 1e-9).floor());
+        let high = base.powf((high.log(base) - 1e-9).ceil()).max(low * base);
+        Scale { low, high, from, to, base }
     }
 
     fn place(&self, value: f64) -> f64 {
-        let share = match self.steps {
-            Steps::Linear => (value - self.low) / (self.high - self.low),
-            Steps::Log(_) => (value / self.low).ln() / (self.high / self.low).ln(),
-        };
+        let share = (value / self.low).ln() / (self.high / self.low).ln();
         self.from + share * (self.to - self.from)
     }
 
     fn ticks(&self) -> Vec<f64> {
-        let mut ticks = vec![self.low];
-        while ticks.len() < 100 {
-            let last = ticks[ticks.len() - 1];
-            let next = match self.steps {
-                Steps::Linear => last + tick(self.high),
-                Steps::Log(base) => last * base,
-            };
-            if next > self.high * 1.000_001 {
-                break;
-            }
-            ticks.push(next);
-        }
-        ticks
+        let ticks = std::iter::successors(Some(self.low), |last| Some(last * self.base));
+        ticks.take_while(|tick| *tick < self.high * 1.000_001).collect()
     }
-}
-
-/// A round step that divides 0…`high` into four to eight.
-fn tick(high: f64) -> f64 {
-    let high = if high > 0.0 { high } else { 1.0 };
-    let power = 10f64.powf((high / 8.0).log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|m| high / (m * power) <= 8.0);
-    step.unwrap_or(10.0) * power
 }
 
 fn escaped(text: &str) -> String {
@@ -116,8 +79,8 @@ impl Chart {
     /// The drawing.
     pub(crate) fn svg(&self) -> String {
         let points = || self.lines.iter().flat_map(|line| &line.points);
-        let x = Scale::new(self.x.steps, points().map(|p| p.0), LEFT, WIDTH - RIGHT);
-        let y = Scale::new(self.y.steps, points().map(|p| p.1), HEIGHT - BOTTOM, TOP);
+        let x = Scale::new(self.x.base, points().map(|p| p.0), LEFT, WIDTH - RIGHT);
+        let y = Scale::new(self.y.base, points().map(|p| p.1), HEIGHT - BOTTOM, TOP);
         let mut out = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
              height=\"{HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#333\">\n\
@@ -190,22 +153,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn axes_are_divided_into_round_steps() {
+    fn axes_end_at_whole_steps() {
         let ticks =
-            |steps, values: &[f64]| Scale::new(steps, values.iter().copied(), 0.0, 1.0).ticks();
-        assert_eq!(
-            ticks(Steps::Linear, &[3.0, 7.3]),
-            [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
-        );
-        assert_eq!(ticks(Steps::Linear, &[170.0]), [0.0, 50.0, 100.0, 150.0, 200.0]);
-        assert_eq!(ticks(Steps::Log(10.0), &[20.0, 900.0]), [10.0, 100.0, 1000.0]);
-        assert_eq!(ticks(Steps::Log(2.0), &[4.0, 8.0]), [4.0, 8.0]);
-        assert_eq!(ticks(Steps::Log(10.0), &[10.0]), [10.0, 100.0]);
+            |base, values: &[f64]| Scale::new(base, values.iter().copied(), 0.0, 1.0).ticks();
+        assert_eq!(ticks(10.0, &[20.0, 900.0]), [10.0, 100.0, 1000.0]);
+        assert_eq!(ticks(2.0, &[4.0, 8.0]), [4.0, 8.0]);
+        assert_eq!(ticks(10.0, &[10.0]), [10.0, 100.0]);
     }
 
     #[test]
     fn values_lie_between_the_ends() {
-        let scale = Scale::new(Steps::Log(2.0), [32.0, 512.0].into_iter(), 100.0, 500.0);
+        let scale = Scale::new(2.0, [32.0, 512.0].into_iter(), 100.0, 500.0);
         assert!((scale.place(32.0) - 100.0).abs() < 1e-6);
         assert!((scale.place(128.0) - 300.0).abs() < 1e-6);
         assert!((scale.place(512.0) - 500.0).abs() < 1e-6);
@@ -213,7 +171,7 @@ mod tests {
 
     #[test]
     fn names_are_escaped() {
-        let axis = || Axis { title: "a < b", steps: Steps::Linear, label: |v| v.to_string() };
+        let axis = || Axis { title: "a < b", base: 10.0, label: |v| v.to_string() };
         let lines = vec![Line { name: "x & y".into(), points: vec![(1.0, 1.0)], peer: true }];
         let svg = Chart { title: "t", x: axis(), y: axis(), lines, marks: true }.svg();
         assert!(svg.contains("x &amp; y") && svg.contains("a &lt; b") && !svg.contains("NaN"));

@@ -150,7 +150,8 @@ fn beside(
     shape: &'static str,
     [own, gnu, rg]: [&Path; 3],
 ) -> Result<Vec<Row>> {
-    let run = |program: &Path, args: &[&str]| tool::run(program, args, &corpus.dir, &[0]);
+    // 1: no line was found, which is right if all say so.
+    let run = |program: &Path, args: &[&str]| tool::run(program, args, &corpus.dir, &[0, 1]);
     let counts = job.args.contains(&"-c");
     // GNU grep's output is right by definition.
     let (args, other_args) = (grep_args(job, shape), rg_args(job, shape));
