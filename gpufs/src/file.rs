@@ -49,6 +49,7 @@ const UNVERSIONED: u32 = 1 << 31;
 pub struct OpenOptions {
     pub(crate) flags: OpenFlags,
     once: bool,
+    ahead: bool,
 }
 
 impl Default for OpenOptions {
@@ -60,7 +61,7 @@ impl Default for OpenOptions {
 impl OpenOptions {
     /// For reading.
     pub const fn new() -> OpenOptions {
-        OpenOptions { flags: OpenFlags::READ, once: false }
+        OpenOptions { flags: OpenFlags::READ, once: false, ahead: true }
     }
 
     /// It must be a directory (`ENOTDIR`).
@@ -79,6 +80,14 @@ impl OpenOptions {
     /// long scan neither drives other pages out nor wanders through all of the cache's memory.
     pub const fn once(mut self) -> OpenOptions {
         self.once = true;
+        self
+    }
+
+    /// Whether pages are fetched ahead of a reader who goes through the file from page to page
+    /// (default). Not worth it where many threads read parts of one file side by side: they keep the
+    /// host busy as they are, and each would have the others' pages fetched anew.
+    pub const fn read_ahead(mut self, ahead: bool) -> OpenOptions {
+        self.ahead = ahead;
         self
     }
 }
@@ -116,6 +125,7 @@ pub struct File<I: PageIndex = HashIndex, E: Eviction = Clock> {
     handle: u32,
     version: u32,
     once: bool,
+    ahead: bool,
     size: u64,
 }
 
@@ -153,6 +163,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             version: if info.version == 0 { UNVERSIONED | handle } else { info.version },
             // What has no size (procfs) changes without a trace: its pages are not kept.
             once: options.once || info.size == 0,
+            ahead: options.ahead,
             size: info.size,
         })
     }
@@ -186,6 +197,10 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
 
     pub(crate) fn drops_pages(&self) -> bool {
         self.once
+    }
+
+    pub(crate) fn reads_ahead(&self) -> bool {
+        self.ahead
     }
 
     pub(crate) fn record(&self) -> &OpenFile {

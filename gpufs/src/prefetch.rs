@@ -141,6 +141,9 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// Called when page `number` of `file` was fetched: keeps some pages ahead of a reader who
     /// goes through the file from page to page.
     pub(crate) fn read_ahead(&self, file: &File<I, E>, number: u32) {
+        if !file.reads_ahead() {
+            return;
+        }
         let record = file.record();
         let is_next = record.next_page.swap(number.wrapping_add(1), Ordering::Relaxed) == number;
         if !is_next || number == 0 {

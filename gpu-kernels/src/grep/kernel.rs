@@ -113,6 +113,7 @@ pub fn grep(args: GrepArgs) {
     // SAFETY: the host had `Program::parse` accept these bytes.
     let Ok(program) = (unsafe { Program::trusted(bytemuck::cast_slice(program)) }) else { return };
     let matcher = Matcher::new(&program);
+    let options = OpenOptions::new().once().read_ahead(false);
     let share = args.scratch.len() / thread::count() as usize;
     let scratch = args.scratch.slice(thread::index() as usize * share, share);
     // SAFETY: each thread has a part of its own.
@@ -125,7 +126,7 @@ pub fn grep(args: GrepArgs) {
     loop {
         let number = args.counter(0).fetch_add(1, Ordering::Relaxed);
         let Some(item) = items.get(number as usize) else { return };
-        let result = match args.fs.open(&Thread, args.path(item.file), OpenOptions::new().once()) {
+        let result = match args.fs.open(&Thread, args.path(item.file), options) {
             Ok(file) => {
                 let mut pages = FilePages { file, page: args.fs.page_size() as u64 };
                 let result =
