@@ -4,7 +4,8 @@ use crate::Result;
 use crate::tool::{self, FIO};
 use std::path::Path;
 
-/// A job of fio's: one thread, io_uring, buffered, over a file that the page cache holds.
+/// Work for fio: io_uring, buffered, over a file that the page cache holds.
+#[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
     /// `read` or `randread`.
     pub(crate) pattern: &'static str,
@@ -16,27 +17,33 @@ pub(crate) struct Job<'a> {
     pub(crate) file: &'a Path,
     /// How much to read: the file's length.
     pub(crate) bytes: u64,
+    /// Processes, each of which reads its share of the file.
+    pub(crate) jobs: u64,
 }
 
 impl Job<'_> {
     /// Without `--invalidate=0` fio would drop the file from the page cache first. Without
     /// `--norandommap` it would keep account of the blocks that it has read.
     pub(crate) fn args(&self) -> Vec<String> {
-        let Job { pattern, block, depth, file, bytes } = self;
+        let Job { pattern, block, depth, file, bytes, jobs } = self;
+        let share = bytes / jobs;
         let mut args = vec![
             "--name=peer".into(),
             format!("--filename={}", file.display()),
             format!("--rw={pattern}"),
             format!("--bs={block}"),
-            format!("--size={bytes}"),
+            format!("--size={share}"),
             "--ioengine=io_uring".into(),
             format!("--iodepth={depth}"),
-            "--numjobs=1".into(),
+            format!("--numjobs={jobs}"),
             "--direct=0".into(),
             "--invalidate=0".into(),
             "--time_based=0".into(),
             "--output-format=json".into(),
         ];
+        if *jobs > 1 {
+            args.extend([format!("--offset_increment={share}"), "--group_reporting".into()]);
+        }
         if *pattern == "randread" {
             args.push("--norandommap".into());
         }
@@ -100,11 +107,14 @@ mod tests {
     #[test]
     fn the_page_cache_stays_warm() {
         let path = Path::new("/x");
-        let job = Job { pattern: "randread", block: 4096, depth: 64, file: path, bytes: 8192 };
+        let job =
+            Job { pattern: "randread", block: 4096, depth: 64, file: path, bytes: 8192, jobs: 1 };
         let line = job.shown();
         for part in ["--invalidate=0", "--direct=0", "--iodepth=64", "--norandommap"] {
             assert!(line.contains(part), "{line}");
         }
+        let two = Job { jobs: 2, ..job }.shown();
+        assert!(two.contains("--size=4096") && two.contains("--offset_increment=4096"), "{two}");
         assert!(!Job { pattern: "read", ..job }.shown().contains("--norandommap"));
     }
 }

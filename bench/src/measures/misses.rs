@@ -8,7 +8,7 @@ use crate::fio::Job;
 use crate::probes::{Probes, Work, same};
 use crate::row::{Aim, Better, Row};
 use crate::scale::Scale;
-use crate::stats::{Side, in_turns};
+use crate::stats::{Rounds, Side, in_turns};
 use crate::tool::FIO;
 use gpu_host::{LaunchConfig, Session};
 use gpu_kernels::probe::{random_pages, scan_pages};
@@ -19,7 +19,7 @@ use std::path::Path;
 pub(crate) const SEQUENTIAL: Measure = Measure {
     name: "read-seq-64k",
     what: "64 KiB pages of a file in the OS page cache, from its beginning to its end, each missed once",
-    commands: |scale| vec![job(scale, "read", Path::new("words.bin")).shown()],
+    commands: |scale| commands(scale, "read"),
     run: |scale| misses(scale, "read"),
 };
 
@@ -27,13 +27,18 @@ pub(crate) const SEQUENTIAL: Measure = Measure {
 pub(crate) const RANDOM: Measure = Measure {
     name: "read-rand-4k",
     what: "4 KiB pages of a file in the OS page cache, in random order, each missed once",
-    commands: |scale| vec![job(scale, "randread", Path::new("words.bin")).shown()],
+    commands: |scale| commands(scale, "randread"),
     run: |scale| misses(scale, "randread"),
 };
 
 fn job<'a>(scale: &Scale, pattern: &'static str, file: &'a Path) -> Job<'a> {
     let (block, depth) = if pattern == "read" { (64 << 10, 32) } else { (4 << 10, 64) };
-    Job { pattern, block, depth, file, bytes: scale.file }
+    Job { pattern, block, depth, file, bytes: scale.file, jobs: 1 }
+}
+
+fn commands(scale: &Scale, pattern: &'static str) -> Vec<String> {
+    let one = job(scale, pattern, Path::new("words.bin"));
+    vec![one.shown(), Job { jobs: 2, ..one }.shown()]
 }
 
 /// How the device goes about it: what was best of what a user could choose.
@@ -121,21 +126,29 @@ fn misses(scale: &Scale, pattern: &'static str) -> Result<Vec<Row>> {
         _ => (RANDOM.name, Shape::random(job.block), 0.8),
     };
     let slots = Shape { direct: false, ..shape };
-    let sides: [Side<'_>; 3] =
-        [Box::new(|| shape.run(&data)), Box::new(|| job.run()), Box::new(|| slots.run(&data))];
-    let [own, fio, in_slots] = in_turns(scale.rounds, sides)?;
-    let peer =
-        format!("{}, io_uring, bs={}, iodepth={}, buffered", FIO.version()?, job.block, job.depth);
+    let two = Job { jobs: 2, ..job };
+    let sides: [Side<'_>; 4] = [
+        Box::new(|| shape.run(&data)),
+        Box::new(|| job.run()),
+        Box::new(|| slots.run(&data)),
+        Box::new(|| two.run()),
+    ];
     // Gigabytes for large pages, thousands of reads for small ones.
     let (unit, per) =
         if pattern == "read" { ("GB/s", 1e9) } else { ("k/s", f64::from(job.block) * 1e3) };
-    let row = |name: String, rounds: &crate::stats::Rounds, shape: &Shape| {
-        Row::new(name, unit, Better::More, rounds.map(|v| v / per))
-            .peer(peer.clone(), fio.map(|v| v / per))
+    let sides = in_turns(scale.rounds, sides)?.map(|rounds| rounds.map(|value| value / per));
+    let [own, fio, in_slots, fio_two] = sides;
+    let Job { block, depth, .. } = job;
+    let peer = format!("{}, io_uring, bs={block}, iodepth={depth}, buffered", FIO.version()?);
+    let row = |name: String, rounds: &Rounds, shape: &Shape, peer: String, theirs: &Rounds| {
+        Row::new(name, unit, Better::More, rounds.clone())
+            .peer(peer, theirs.clone())
             .note(shape.note())
     };
+    let two_jobs = format!("{peer}, numjobs=2");
     Ok(vec![
-        row(name.into(), &own, &shape).aim(Aim::Ratio(aim)),
-        row(format!("{name}-slots"), &in_slots, &slots),
+        row(name.into(), &own, &shape, peer.clone(), &fio).aim(Aim::Ratio(aim)),
+        row(format!("{name}/two-jobs"), &own, &shape, two_jobs, &fio_two),
+        row(format!("{name}-slots"), &in_slots, &slots, peer, &fio),
     ])
 }
