@@ -11,7 +11,7 @@ use crate::scale::Scale;
 use crate::stats::{Rounds, percentile};
 use crate::svg::{Axis, Chart, Line};
 use gpu_host::{DaemonMode, LaunchConfig, Session};
-use gpu_kernels::probe::{copy_by_threads, read_by_threads, scan_pages};
+use gpu_kernels::probe::{copy_by_threads, read_by_threads, stride_pages};
 
 /// A drawing.
 pub(crate) struct Plot {
@@ -67,7 +67,7 @@ fn threads(scale: &Scale) -> Result<String> {
         let total = scale.requests.min(u64::from(count) * 16_384);
         requests.push((f64::from(count), median(|| nop_rate(&nops, count, total))? * 1e6));
         let times = (scale.requests / 1024).max(1);
-        let per_second = || Ok(held.read(&scan_pages, shape(count), times)? / 4096.0);
+        let per_second = || Ok(held.read(&stride_pages, shape(count), times)? / 4096.0);
         hits.push((f64::from(count), median(per_second)?));
         count *= 4;
     }

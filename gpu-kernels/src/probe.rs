@@ -137,6 +137,22 @@ pub fn scan_pages(args: Probe) {
     file.close(&Thread);
 }
 
+/// As [`scan_pages`], but every thread knows its pages beforehand: each `count()`-th of the work. No
+/// word is shared but those of the page cache.
+#[kernel]
+pub fn stride_pages(args: Probe) {
+    let Some(file) = args.open(&Thread) else { return };
+    let pages = (file.size() / args.len).max(1);
+    let mut sum = 0u64;
+    let mut n = thread::index();
+    while n < args.work {
+        sum = sum.wrapping_add(args.first_word(&file, n % pages));
+        n += thread::count();
+    }
+    args.add(&Thread, sum);
+    file.close(&Thread);
+}
+
 /// As [`scan_pages`], in an order that jumps about: page `n` is that of a permutation, if the number
 /// of pages is a power of two.
 #[kernel]

@@ -10,7 +10,7 @@ use crate::row::{Aim, Better, Row};
 use crate::scale::Scale;
 use crate::stats::{Rounds, Side, in_turns};
 use gpu_host::{EmulatedOptions, LaunchConfig, Session};
-use gpu_kernels::probe::{park, scan_pages};
+use gpu_kernels::probe::{park, stride_pages};
 
 /// Resident memory of threads that wait.
 pub(crate) const MEMORY: Measure = Measure {
@@ -94,7 +94,9 @@ fn scaling(scale: &Scale) -> Result<Vec<Row>> {
         [("", default, waves), ("-resident", all_resident(many), "all threads at once".to_owned())]
     {
         let nops = Probes::new(Session::builder().emulated(options.clone()).calls(many), None, 0)?;
-        let total = scale.requests.max(u64::from(many) * 4);
+        // Enough for each thread that its start is not what is measured.
+        let total = 4 * scale.requests.max(u64::from(many));
+        let times = total / 1024;
         let held = Held::new(
             scale,
             Session::builder().emulated(options),
@@ -106,8 +108,8 @@ fn scaling(scale: &Scale) -> Result<Vec<Row>> {
         let sides: [Side<'_>; 4] = [
             Box::new(|| nop_rate(&nops, many, total)),
             Box::new(|| nop_rate(&nops, few, total)),
-            Box::new(|| Ok(held.read(&scan_pages, shape(many), 256)? / 4096e6)),
-            Box::new(|| Ok(held.read(&scan_pages, shape(few), 256)? / 4096e6)),
+            Box::new(|| Ok(held.read(&stride_pages, shape(many), times)? / 4096e6)),
+            Box::new(|| Ok(held.read(&stride_pages, shape(few), times)? / 4096e6)),
         ];
         let [nop_many, nop_few, hit_many, hit_few] = in_turns(scale.rounds, sides)?;
         let row = |what: &str, many: Rounds, few: Rounds| {
