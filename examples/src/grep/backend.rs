@@ -20,21 +20,42 @@ pub struct Launch<'a> {
     pub output: usize,
 }
 
-/// What became of a launch.
-pub struct Landed {
-    /// One for each item.
-    pub results: Vec<ItemResult>,
-    /// The part of the output arena that is in use.
-    pub output: Vec<u64>,
-}
-
 /// Searches items. Several threads may call it at once.
 pub trait Backend: Sync {
-    /// Searches all items of a launch.
+    /// Searches all items of a launch; a result for each. The part of the output arena that is in
+    /// use is copied to `arena`.
     ///
     /// # Errors
     /// When the device fails, as opposed to a file.
-    fn search(&self, launch: &Launch<'_>) -> Result<Landed, HostError>;
+    fn search(
+        &self,
+        launch: &Launch<'_>,
+        arena: &mut ArenaCopy,
+    ) -> Result<Vec<ItemResult>, HostError>;
+}
+
+/// A copy of an output arena. It is used again and again: fresh memory would cost more than the
+/// copy.
+#[derive(Debug, Default)]
+pub struct ArenaCopy {
+    words: Vec<u64>,
+    used: usize,
+}
+
+impl ArenaCopy {
+    /// Room for `len` words, to be overwritten.
+    pub fn room(&mut self, len: usize) -> &mut [u64] {
+        if self.words.len() < len {
+            self.words.resize(len.next_power_of_two(), 0);
+        }
+        self.used = len;
+        &mut self.words[..len]
+    }
+
+    /// The bytes of the arena.
+    pub fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.words[..self.used])
+    }
 }
 
 /// A session and a program on its device.
@@ -101,7 +122,11 @@ impl<'s> OnDevice<'s> {
 }
 
 impl Backend for OnDevice<'_> {
-    fn search(&self, launch: &Launch<'_>) -> Result<Landed, HostError> {
+    fn search(
+        &self,
+        launch: &Launch<'_>,
+        arena: &mut ArenaCopy,
+    ) -> Result<Vec<ItemResult>, HostError> {
         let mut buffers = self.buffers()?;
         let b = &mut buffers;
         let items = launch.items.len();
@@ -141,9 +166,8 @@ impl Backend for OnDevice<'_> {
         b.results.copy_to(0, &mut results)?;
         let mut counters = [0; 2];
         b.counters.copy_to(0, &mut counters)?;
-        let mut output = vec![0; (counters[1] as usize).min(launch.output / 8)];
-        b.output.copy_to(0, &mut output)?;
+        b.output.copy_to(0, arena.room((counters[1] as usize).min(launch.output / 8)))?;
         self.spare.lock().unwrap_or_else(|e| e.into_inner()).push(buffers);
-        Ok(Landed { results, output })
+        Ok(results)
     }
 }

@@ -53,7 +53,7 @@ impl Parts {
     }
 }
 
-/// The section of a set of literals, none of them empty; in lower case if they are to fold.
+/// The section of a set of literals, all different and none of them empty; in lower case if they are to fold.
 pub(super) fn set(literals: &[Vec<u8>], fold: bool) -> Vec<u8> {
     let window = literals.iter().map(Vec::len).min().unwrap_or(1).max(1);
     let block = window.min(2);
@@ -72,7 +72,6 @@ pub(super) fn set(literals: &[Vec<u8>], fold: bool) -> Vec<u8> {
     }
     let bucket = |l: &[u8]| prefix_hash(&l[..block], bucket_bits);
     order.sort_by_key(|l| (bucket(l), std::cmp::Reverse(l.len())));
-    order.dedup();
 
     let mut buckets = vec![0u32; (1 << bucket_bits) + 1];
     let (mut entries, mut bytes) = (Vec::new(), Vec::new());
@@ -93,7 +92,7 @@ pub(super) fn set(literals: &[Vec<u8>], fold: bool) -> Vec<u8> {
         entries: entries.len() as u32,
         bytes: bytes.len() as u32,
         rare_count,
-        reserved: 0,
+        longest: literals.iter().map(Vec::len).max().unwrap_or(0) as u32,
         rare,
     };
     // The bucket bounds are odd in number; all that follows is made of `u32` too.

@@ -184,13 +184,13 @@ struct Args {
     #[arg(long, default_value = "emulated", help_heading = "Device")]
     device: String,
     /// Bytes of the page cache in device memory
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size, help_heading = "Device")]
+    #[arg(long, value_name = "SIZE", default_value = "128M", value_parser = parse_size, help_heading = "Device")]
     cache_size: u64,
     /// Bytes of a page: a power of two, 4K to 2M
     #[arg(long, value_name = "SIZE", default_value = "64K", value_parser = parse_size, help_heading = "Device")]
     page_size: u64,
     /// GPU threads of a launch
-    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=65536), help_heading = "Device")]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65536), help_heading = "Device")]
     grid: u32,
     /// Print what the device did to standard error
     #[arg(long, help_heading = "Device")]

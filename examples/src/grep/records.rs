@@ -1,13 +1,40 @@
 //! Reads the output arena.
 
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 
 use gpu_kernels::grep::{ChunkHeader, Record, RecordKind};
 
+use super::backend::ArenaCopy;
+
+/// Arenas that nobody reads any more.
+#[derive(Default)]
+pub(super) struct Spare(Mutex<Vec<ArenaCopy>>);
+
+impl Spare {
+    /// An arena to fill.
+    pub(super) fn take(&self) -> ArenaCopy {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+}
+
+/// An arena that goes back when its last reader is done.
+pub(super) struct Arena<'a> {
+    copy: ArenaCopy,
+    spare: &'a Spare,
+}
+
+impl Drop for Arena<'_> {
+    fn drop(&mut self) {
+        let copy = std::mem::take(&mut self.copy);
+        self.spare.0.lock().unwrap_or_else(PoisonError::into_inner).push(copy);
+    }
+}
+
 /// The records of one item, in the order of the file.
 #[derive(Clone, Default)]
-pub(super) struct Records {
-    arena: Rc<[u64]>,
+pub(super) struct Records<'a> {
+    arena: Option<Rc<Arena<'a>>>,
     /// Where they start, in bytes.
     offsets: Vec<u32>,
 }
@@ -33,12 +60,13 @@ impl Found<'_> {
     }
 }
 
-impl Records {
+impl<'a> Records<'a> {
     /// Sorts the records of an arena by their items, of which there are `items`.
-    pub(super) fn split(arena: Vec<u64>, items: usize) -> Vec<Records> {
-        let arena: Rc<[u64]> = arena.into();
-        let mut all = vec![Records { arena: arena.clone(), offsets: Vec::new() }; items];
-        let bytes: &[u8] = bytemuck::cast_slice(&arena);
+    pub(super) fn split(copy: ArenaCopy, spare: &'a Spare, items: usize) -> Vec<Self> {
+        let arena = Rc::new(Arena { copy, spare });
+        let none = Records { arena: Some(arena.clone()), offsets: Vec::new() };
+        let mut all = vec![none; items];
+        let bytes = arena.copy.bytes();
         let mut chunk = 0;
         while let Some(head) = bytes.get(chunk..chunk + size_of::<ChunkHeader>()) {
             let header: ChunkHeader = bytemuck::pod_read_unaligned(head);
@@ -61,8 +89,8 @@ impl Records {
 
     /// The records.
     pub(super) fn iter(&self) -> impl Iterator<Item = Found<'_>> {
-        let bytes: &[u8] = bytemuck::cast_slice(&self.arena);
-        self.offsets.iter().map(|&at| {
+        let bytes = self.arena.as_ref().map_or(&[][..], |arena| arena.copy.bytes());
+        self.offsets.iter().map(move |&at| {
             let record = record_at(bytes, at as usize);
             let payload = &bytes[at as usize + size_of::<Record>()..];
             let (spans, rest) = payload.split_at(8 * record.spans as usize);

@@ -10,7 +10,7 @@ use gpu_kernels::grep::{Item, ItemResult, RecordKind, Status, Task, TaskFlags};
 
 use super::backend::{Backend, Launch};
 use super::binary;
-use super::records::Records;
+use super::records::{Records, Spare};
 use super::referee::Referee;
 use super::settings::{Binary, Output, Settings};
 
@@ -21,8 +21,8 @@ pub struct Entry {
     pub name: Vec<u8>,
     /// The path by which it is opened.
     pub path: Vec<u8>,
-    /// Bytes in it, as far as known: it decides how many threads share the file.
-    pub size: u64,
+    /// Bytes in it, if known: it decides how many threads share the file.
+    pub size: Option<u64>,
 }
 
 /// Bytes of a file that one thread searches.
@@ -30,21 +30,21 @@ pub(super) const ITEM: u64 = 1 << 20;
 /// First size of each thread's buffer for lines cut by page boundaries, in bytes.
 const SCRATCH: usize = 16 << 10;
 /// First size of the output arena, in bytes.
-const ARENA: usize = 4 << 20;
+const ARENA: usize = 16 << 20;
 const ARENA_MAX: usize = 1 << 30;
 
 /// A part of a file and what was found in it.
-pub(super) struct Piece {
+pub(super) struct Piece<'a> {
     file: usize,
     item: Item,
     pub(super) result: ItemResult,
-    pub(super) records: Records,
+    pub(super) records: Records<'a>,
 }
 
 /// What is known of a file in the end.
-pub(super) struct Answer {
+pub(super) struct Answer<'a> {
     /// Its text, part by part.
-    pub(super) text: Vec<Piece>,
+    pub(super) text: Vec<Piece<'a>>,
     /// Where its text ends and binary data begins: text lines start before it.
     pub(super) text_end: u64,
     /// Selected lines of the text.
@@ -62,27 +62,42 @@ pub(super) struct Resolver<'a> {
     pub(super) backend: &'a dyn Backend,
     pub(super) settings: &'a Settings,
     pub(super) referee: Option<&'a Referee>,
+    pub(super) spare: Spare,
 }
 
 impl Resolver<'_> {
     /// Searches `files`; one answer for each.
-    pub(super) fn resolve(&self, files: &[&Entry]) -> Result<Vec<Answer>, HostError> {
+    pub(super) fn resolve(&self, files: &[&Entry]) -> Result<Vec<Answer<'_>>, HostError> {
+        let limit = self.settings.item_limit();
+        let flags = self.settings.task_flags();
         let mut pieces = Vec::new();
         for (number, file) in files.iter().enumerate() {
-            let mut start = 0;
-            loop {
-                let last = start + ITEM >= file.size;
-                let end = if last { u64::MAX } else { start + ITEM };
-                pieces.push(self.piece(number, start, end, 0, self.settings.item_limit()));
-                if last {
-                    break;
-                }
-                start = end;
+            // Of a file of unknown size the first part tells whether there are more.
+            let size = file.size.unwrap_or(ITEM);
+            self.cut(number, 0, size.max(1), file.size.is_some(), limit, &mut pieces);
+        }
+        self.launch(files, &mut pieces, flags)?;
+        let mut rest = Vec::new();
+        for piece in &pieces {
+            let size = match piece.result.size {
+                // Files of procfs do not tell.
+                0 if piece.result.bytes >= ITEM => ITEM + 1,
+                size => size,
+            };
+            let found = piece.result.selected > 0 && self.settings.first_decides();
+            let ended = piece.result.status() == Status::Failed || found;
+            if files[piece.file].size.is_none() && size > ITEM && !ended {
+                self.cut(piece.file, ITEM, size, true, limit, &mut rest);
             }
         }
-        self.launch(files, &mut pieces, self.settings.task_flags())?;
+        if !rest.is_empty() {
+            self.launch(files, &mut rest, flags)?;
+            pieces.append(&mut rest);
+            // Stable: parts of a file stay in their order.
+            pieces.sort_by_key(|p| p.file);
+        }
 
-        let mut answers: Vec<Answer> = files.iter().map(|_| Answer::new()).collect();
+        let mut answers: Vec<Answer<'_>> = files.iter().map(|_| Answer::new()).collect();
         for piece in pieces {
             answers[piece.file].text.push(piece);
         }
@@ -107,13 +122,37 @@ impl Resolver<'_> {
         Ok(answers)
     }
 
-    fn piece(&self, file: usize, start: u64, end: u64, flags: u32, limit: u64) -> Piece {
+    /// Cuts `start..size` of a file into pieces; the last goes on to the `end` of the file, if that
+    /// is known to be near.
+    fn cut<'s>(
+        &'s self,
+        file: usize,
+        mut start: u64,
+        size: u64,
+        end: bool,
+        limit: u64,
+        pieces: &mut Vec<Piece<'s>>,
+    ) {
+        while start < size {
+            let last = size - start <= ITEM;
+            let to = if last && end { u64::MAX } else { start + ITEM };
+            pieces.push(self.piece(file, start, to, 0, limit));
+            start += ITEM;
+        }
+    }
+
+    fn piece(&self, file: usize, start: u64, end: u64, flags: u32, limit: u64) -> Piece<'_> {
         let item = Item { start, end, limit, file: file as u32, flags };
         Piece { file, item, result: ItemResult::default(), records: Records::default() }
     }
 
     /// Searches all pieces, again with more room those that did not have enough.
-    fn launch(&self, files: &[&Entry], pieces: &mut [Piece], flags: u32) -> Result<(), HostError> {
+    fn launch<'s>(
+        &'s self,
+        files: &[&Entry],
+        pieces: &mut [Piece<'s>],
+        flags: u32,
+    ) -> Result<(), HostError> {
         let (mut scratch, mut output) = (SCRATCH, ARENA);
         let task = Task { window: binary::BUFFER, flags, reserved: 0 };
         let paths: Vec<&[u8]> = files.iter().map(|f| f.path.as_slice()).collect();
@@ -121,10 +160,11 @@ impl Resolver<'_> {
         while !open.is_empty() {
             let items: Vec<Item> = open.iter().map(|&i| pieces[i].item).collect();
             let launch = Launch { paths: &paths, items: &items, task, scratch, output };
-            let landed = self.backend.search(&launch)?;
-            let records = Records::split(landed.output, items.len());
+            let mut arena = self.spare.take();
+            let results = self.backend.search(&launch, &mut arena)?;
+            let records = Records::split(arena, &self.spare, items.len());
             let mut again = Vec::new();
-            for ((i, result), records) in open.iter().zip(landed.results).zip(records) {
+            for ((i, result), records) in open.iter().zip(results).zip(records) {
                 match result.status() {
                     Status::Scratch => {
                         scratch = scratch.max((result.need as usize).next_power_of_two());
@@ -151,17 +191,17 @@ impl Resolver<'_> {
     }
 
     /// Adds up a file's parts; what has to be searched as binary goes to `more`.
-    fn split_binary(
-        &self,
+    fn split_binary<'s>(
+        &'s self,
         file: &Entry,
         number: usize,
-        answer: &mut Answer,
-        more: &mut Vec<Piece>,
+        answer: &mut Answer<'s>,
+        more: &mut Vec<Piece<'s>>,
     ) {
         answer.bytes = answer.text.iter().map(|p| p.result.bytes).sum();
         let failed = answer.text.iter().find(|p| p.result.status() == Status::Failed);
         answer.errno = failed.map(|p| p.result.need as i32);
-        let is_binary = |p: &Piece| p.result.status() == Status::Nul || p.result.restarted != 0;
+        let is_binary = |p: &Piece<'_>| p.result.status() == Status::Nul || p.result.restarted != 0;
         let Some(first) = answer.text.iter().position(is_binary) else {
             answer.selected = answer.text.iter().map(|p| self.selected(p, u64::MAX)).sum();
             return;
@@ -213,7 +253,7 @@ impl Resolver<'_> {
     }
 
     /// Selected lines of a piece that start before `end`, with those that the referee selects.
-    fn selected(&self, piece: &Piece, end: u64) -> u64 {
+    fn selected(&self, piece: &Piece<'_>, end: u64) -> u64 {
         let decided = match self.settings.shows_text() && end != u64::MAX {
             false => piece.result.selected,
             true => shown_before(piece, end),
@@ -221,7 +261,7 @@ impl Resolver<'_> {
         decided + self.undecided(piece, end)
     }
 
-    fn undecided(&self, piece: &Piece, end: u64) -> u64 {
+    fn undecided(&self, piece: &Piece<'_>, end: u64) -> u64 {
         let Some(referee) = self.referee else { return 0 };
         let restarted = piece.result.restarted != 0;
         let chosen = piece.records.iter().filter(|r| {
@@ -236,7 +276,7 @@ impl Resolver<'_> {
     }
 }
 
-impl Answer {
+impl Answer<'_> {
     fn new() -> Self {
         Answer {
             text: Vec::new(),
@@ -250,7 +290,7 @@ impl Answer {
 }
 
 /// Lines before `end` among those that a piece shows.
-fn shown_before(piece: &Piece, end: u64) -> u64 {
+fn shown_before(piece: &Piece<'_>, end: u64) -> u64 {
     let mut last = u64::MAX;
     let mut lines = 0;
     for record in piece.records.iter().filter(|r| r.offset < end) {

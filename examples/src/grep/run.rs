@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gpu_host::HostError;
 
 use super::backend::Backend;
+use super::records::Spare;
 use super::referee::Referee;
 use super::resolve::Resolver;
 use super::settings::{Output, Settings};
@@ -30,7 +31,7 @@ use super::walk::{Enough, Selection, Step, Walk};
 const LANES: usize = 3;
 /// A batch is full with so many files or bytes.
 const BATCH_FILES: usize = 1024;
-const BATCH_BYTES: u64 = 64 << 20;
+const BATCH_BYTES: u64 = 256 << 20;
 /// The first batch is small, so that the first lines come soon; each further one may be twice the
 /// one before.
 const FIRST_FILES: usize = 64;
@@ -89,18 +90,19 @@ pub fn run(
     // Dropped with the last lane, so that the walk does not wait for nobody.
     let from_walk = Arc::new(Mutex::new(from_walk));
     let stop = AtomicBool::new(false);
-    let resolver = Resolver { backend, settings, referee };
+    let resolver = Resolver { backend, settings, referee, spare: Spare::default() };
     let writer = Writer { settings, referee };
+    let paper = Paper::default();
     let mut spooled = Vec::new();
     std::thread::scope(|scope| {
         scope.spawn(|| walk(input, to_lanes, progress, &stop, &mut spooled));
         for _ in 0..LANES {
             let (from_walk, to_paper) = (from_walk.clone(), to_paper.clone());
-            let (resolver, writer) = (&resolver, &writer);
-            scope.spawn(move || lane(resolver, writer, &from_walk, to_paper));
+            let (resolver, writer, paper) = (&resolver, &writer, &paper);
+            scope.spawn(move || lane(resolver, writer, paper, &from_walk, to_paper));
         }
         drop((from_walk, to_paper));
-        let outcome = put_down(settings, from_lanes, progress, &stop, out, err);
+        let outcome = put_down(settings, &paper, from_lanes, progress, &stop, out, err);
         stop.store(true, Ordering::Relaxed);
         outcome
     })
@@ -138,7 +140,7 @@ fn walk(
         if let Step::File(entry) = &step {
             progress.found.fetch_add(1, Ordering::Relaxed);
             files += 1;
-            bytes += entry.size;
+            bytes += entry.size.unwrap_or(0);
         }
         steps.push(step);
         if files >= full || bytes >= BATCH_BYTES {
@@ -157,11 +159,15 @@ fn walk(
     }
 }
 
+/// Memory that sheets were written to, for the next ones.
+type Paper = Mutex<Vec<Vec<u8>>>;
+
 type Written = (u64, Result<(Sheet, u64), HostError>);
 
 fn lane(
     resolver: &Resolver<'_>,
     writer: &Writer<'_>,
+    paper: &Paper,
     from_walk: &Mutex<Receiver<Batch>>,
     to_paper: SyncSender<Written>,
 ) {
@@ -169,7 +175,8 @@ fn lane(
         // The lock is held while waiting, too: the other lanes have nothing else to wait for.
         let batch = from_walk.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(batch) = batch else { return };
-        let sheet = search(resolver, writer, &batch.steps);
+        let paper = paper.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let sheet = search(resolver, writer, paper.unwrap_or_default(), &batch.steps);
         if to_paper.send((batch.number, sheet)).is_err() {
             return;
         }
@@ -179,6 +186,7 @@ fn lane(
 fn search(
     resolver: &Resolver<'_>,
     writer: &Writer<'_>,
+    paper: Vec<u8>,
     steps: &[Step],
 ) -> Result<(Sheet, u64), HostError> {
     let files = steps.iter().filter_map(|step| match step {
@@ -191,7 +199,7 @@ fn search(
         false => resolver.resolve(&files)?,
     };
     let mut answers = answers.iter();
-    let mut sheet = Sheet::default();
+    let mut sheet = Sheet::on(paper);
     for step in steps {
         match step {
             Step::File(entry) => {
@@ -213,6 +221,7 @@ fn search(
 /// Writes sheets in the order of their numbers.
 fn put_down(
     settings: &Settings,
+    paper: &Paper,
     from_lanes: Receiver<Written>,
     progress: &Progress,
     stop: &AtomicBool,
@@ -233,12 +242,16 @@ fn put_down(
             outcome.bytes += sheet.bytes;
             progress.done.fetch_add(files, Ordering::Relaxed);
             progress.bytes.fetch_add(sheet.bytes, Ordering::Relaxed);
-            for segment in &sheet.segments {
+            for segment in sheet.segments {
                 match segment {
-                    Segment::Out(text) => out.write_all(text)?,
+                    Segment::Out(mut text) => {
+                        out.write_all(&text)?;
+                        text.clear();
+                        paper.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                    }
                     Segment::Message(text) => {
                         out.flush()?;
-                        err.write_all(text)?;
+                        err.write_all(&text)?;
                         err.write_all(b"\n")?;
                     }
                 }

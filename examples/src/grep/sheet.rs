@@ -30,6 +30,11 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
+    /// A sheet that is written to memory used before.
+    pub(super) fn on(out: Vec<u8>) -> Self {
+        Sheet { out, ..Sheet::default() }
+    }
+
     /// Adds a message.
     pub(super) fn message(&mut self, parts: &[&[u8]]) {
         self.flush();
@@ -63,7 +68,7 @@ struct Page<'a> {
 
 impl Writer<'_> {
     /// Adds what is to be written about a file.
-    pub(super) fn file(&self, sheet: &mut Sheet, file: &Entry, answer: &Answer) {
+    pub(super) fn file(&self, sheet: &mut Sheet, file: &Entry, answer: &Answer<'_>) {
         let settings = self.settings;
         sheet.bytes += answer.bytes;
         if let Some(errno) = answer.errno {
@@ -110,7 +115,7 @@ impl Writer<'_> {
     }
 
     /// The lines or matches of a file's text.
-    fn text(&self, page: &mut Page<'_>, answer: &Answer) {
+    fn text(&self, page: &mut Page<'_>, answer: &Answer<'_>) {
         let mut base = 0;
         for piece in &answer.text {
             if piece.result.restarted != 0 {

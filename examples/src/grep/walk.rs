@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::resolve::Entry;
@@ -150,7 +150,7 @@ impl<'a, F: FnMut(Step) -> Result<(), Enough>> Walk<'a, F> {
             None => Ok(()),
             Some(Err(e)) => self.error(name, &e),
             Some(Ok((path, size))) => {
-                (self.take)(Step::File(Entry { name: name.to_vec(), path, size }))
+                (self.take)(Step::File(Entry { name: name.to_vec(), path, size: Some(size) }))
             }
         }
     }
@@ -175,11 +175,11 @@ impl<'a, F: FnMut(Step) -> Result<(), Enough>> Walk<'a, F> {
                 let said = b": input file is also the output";
                 return (self.take)(Step::Message([b"grep: ", &name[..], said].concat(), true));
             }
-            return (self.take)(Step::File(Entry { name, path, size: meta.size() }));
+            return (self.take)(Step::File(Entry { name, path, size: Some(meta.size()) }));
         }
         let spooled = File::open(OsStr::from_bytes(&path)).and_then(|f| self.spool(&f));
         match spooled {
-            Ok((path, size)) => (self.take)(Step::File(Entry { name, path, size })),
+            Ok((path, size)) => (self.take)(Step::File(Entry { name, path, size: Some(size) })),
             Err(e) => self.error(&name, &e),
         }
     }
@@ -219,6 +219,13 @@ impl<'a, F: FnMut(Step) -> Result<(), Enough>> Walk<'a, F> {
                 || file_type.is_file() && self.excluded(file_name.as_bytes(), false)
                 || file_type.is_symlink() && !follow
             {
+                continue;
+            }
+            let may_be_output = self.selection.output.is_some_and(|(_, ino)| ino == entry.ino());
+            if file_type.is_file() && !may_be_output {
+                // Its size is told by whoever opens it: one question less for most files.
+                let name = child.clone();
+                (self.take)(Step::File(Entry { name, path: child, size: None }))?;
                 continue;
             }
             let meta = match if follow { fs::metadata(&path) } else { entry.metadata() } {

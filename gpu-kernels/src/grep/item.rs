@@ -121,6 +121,8 @@ pub struct ItemResult {
     pub need: u64,
     /// As in [`Tally`].
     pub bytes: u64,
+    /// Bytes of the whole file, as it was opened.
+    pub size: u64,
 }
 
 impl ItemResult {
@@ -134,6 +136,7 @@ impl ItemResult {
             nul: tally.nul,
             need: tally.need,
             bytes: tally.bytes,
+            size: 0,
         }
     }
 

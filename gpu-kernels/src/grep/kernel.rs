@@ -132,7 +132,7 @@ pub fn grep(args: GrepArgs) {
                 let result =
                     search_item(&matcher, &args.task, item, number, scratch, &mut sink, &mut pages);
                 file.close(&Thread);
-                result
+                ItemResult { size: file.size(), ..result }
             }
             Err(e) => ItemResult {
                 status: Status::Failed as u32,

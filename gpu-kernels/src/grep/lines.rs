@@ -16,7 +16,10 @@ enum Phase {
     Skip,
     /// Searches.
     Lines,
-    /// Measures a line that does not fit in the scratch buffer.
+    /// Looks for candidates in a line that does not fit in the scratch buffer. None so far: while
+    /// that is so, it need not be kept.
+    Long,
+    /// Measures a line that does not fit and has to.
     Measure,
     /// Has reached the limit; looks for NUL bytes up to this offset.
     Drain(u64),
@@ -42,8 +45,9 @@ pub struct LineSearcher<'m, 'p, 's, S> {
     /// Offset in the file of the next byte to be fed.
     at: u64,
     phase: Phase,
-    /// The line that the last page left incomplete.
+    /// The line that the last page left incomplete; of a long one, its last bytes.
     scratch: &'s mut [u8],
+    /// Length of that line so far.
     filled: usize,
     /// Offset of that line in the file.
     kept: u64,
@@ -117,11 +121,13 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
 
     /// The file has ended, or enough of it was fed: searches the last line and reports.
     pub fn finish(mut self) -> (Tally, S) {
-        if self.tally.status == Status::Pending {
-            if self.phase == Phase::Measure {
-                self.need_scratch();
-            } else if self.filled > 0 {
-                let _ = self.search_scratch();
+        if self.tally.status == Status::Pending && self.filled > 0 {
+            match self.phase {
+                Phase::Measure => self.need_scratch(),
+                Phase::Long => self.count_line(),
+                _ => {
+                    let _ = self.search_scratch();
+                }
             }
         }
         if self.tally.status == Status::Pending {
@@ -135,58 +141,71 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
         self.tally.need = self.filled as u64;
     }
 
-    /// Handles bytes that start at `self.at`.
-    fn consume(&mut self, mut data: &[u8]) -> ControlFlow<()> {
-        let mut at = self.at;
-        match self.phase {
-            Phase::Drain(until) => {
-                return if at + data.len() as u64 >= until { Break(()) } else { Continue(()) };
-            }
-            Phase::Skip => {
-                let Some(i) = self.eol.first(data) else { return Continue(()) };
-                self.phase = Phase::Lines;
-                data = &data[i + 1..];
-                at += i as u64 + 1;
-            }
-            Phase::Measure => {
-                // Of the length alone: `filled` has outgrown the buffer.
-                let end = self.eol.first(data);
-                self.filled += end.map_or(data.len(), |i| i + 1);
-                if end.is_none() {
-                    return Continue(());
+    /// Handles bytes at offset `self.at`.
+    fn consume(&mut self, data: &[u8]) -> ControlFlow<()> {
+        let (mut data, mut at) = (data, self.at);
+        loop {
+            match self.phase {
+                Phase::Drain(until) => return drained(at + data.len() as u64, until),
+                Phase::Skip => {
+                    let Some(i) = self.eol.first(data) else { return Continue(()) };
+                    self.phase = Phase::Lines;
+                    data = &data[i + 1..];
+                    at += i as u64 + 1;
                 }
-                self.need_scratch();
-                return Break(());
-            }
-            Phase::Lines if self.filled > 0 => {
-                let end = self.eol.first(data);
-                let rest_of_line = end.map_or(data.len(), |i| i + 1);
-                if !self.keep(&data[..rest_of_line], at) {
-                    if end.is_some() {
-                        self.need_scratch();
-                        return Break(());
+                Phase::Lines if self.filled > 0 => {
+                    let end = self.eol.first(data);
+                    let rest_of_line = end.map_or(data.len(), |i| i + 1);
+                    if !self.keep(&data[..rest_of_line], at) {
+                        self.phase = self.phase_of_long_line();
+                        continue;
                     }
-                    self.phase = Phase::Measure;
-                    return Continue(());
+                    if end.is_none() {
+                        return Continue(());
+                    }
+                    self.search_scratch()?;
+                    data = &data[rest_of_line..];
+                    at += rest_of_line as u64;
                 }
-                if end.is_none() {
-                    return Continue(());
+                Phase::Lines => {
+                    let rest = self.whole_lines(data, at)?;
+                    at += (data.len() - rest) as u64;
+                    data = &data[data.len() - rest..];
+                    if rest == 0 || self.keep(data, at) {
+                        return Continue(());
+                    }
+                    self.phase = self.phase_of_long_line();
                 }
-                self.search_scratch()?;
-                data = &data[rest_of_line..];
-                at += rest_of_line as u64;
+                Phase::Long => {
+                    let end = self.eol.first(data);
+                    let part = &data[..end.unwrap_or(data.len())];
+                    if self.long_line_has_candidate(part) {
+                        self.phase = Phase::Measure;
+                        continue;
+                    }
+                    self.filled += part.len();
+                    let Some(end) = end else { return Continue(()) };
+                    self.count_line();
+                    (self.phase, self.filled) = (Phase::Lines, 0);
+                    data = &data[end + 1..];
+                    at += end as u64 + 1;
+                }
+                Phase::Measure => {
+                    let end = self.eol.first(data);
+                    self.filled += end.map_or(data.len(), |i| i + 1);
+                    if end.is_none() {
+                        return Continue(());
+                    }
+                    self.need_scratch();
+                    return Break(());
+                }
             }
-            Phase::Lines => {}
         }
-        self.whole_lines(data, at)
     }
 
-    /// Searches the lines of `data`, which starts with one at offset `at`, and keeps the last if
-    /// it is incomplete.
-    fn whole_lines(&mut self, data: &[u8], at: u64) -> ControlFlow<()> {
-        if let Phase::Drain(until) = self.phase {
-            return if at + data.len() as u64 >= until { Break(()) } else { Continue(()) };
-        }
+    /// Searches the lines of `data`, which starts with one at offset `at`; how many bytes of an
+    /// incomplete line are left.
+    fn whole_lines(&mut self, data: &[u8], at: u64) -> ControlFlow<(), usize> {
         let Some(own) = self.end.checked_sub(at).filter(|&n| n > 0) else { return Break(()) };
         // The item's last line has the byte before its end.
         let last = usize::try_from(own - 1).ok().filter(|&k| k < data.len());
@@ -194,32 +213,64 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
         let cut = complete.or_else(|| self.eol.last(data).map(|i| i + 1)).unwrap_or(0);
         self.block(&data[..cut], at)?;
         if let Phase::Drain(until) = self.phase {
-            return if at + data.len() as u64 >= until { Break(()) } else { Continue(()) };
+            drained(at + data.len() as u64, until)?;
+            return Continue(0);
         }
-        if complete.is_some() {
-            return Break(());
-        }
-        if !self.keep(&data[cut..], at + cut as u64) {
-            self.phase = Phase::Measure;
-        }
-        Continue(())
+        if complete.is_some() { Break(()) } else { Continue(data.len() - cut) }
     }
 
-    /// Appends bytes at offset `at` to the incomplete line; false if they do not fit.
+    /// What to do with a line of which `self.filled` bytes are kept and the next do not fit.
+    fn phase_of_long_line(&mut self) -> Phase {
+        let reach = self.matcher.reach().filter(|&n| 2 * n <= self.scratch.len());
+        let kept = &self.scratch[..self.filled];
+        match reach {
+            // A line without candidates is emitted by a search that inverts.
+            Some(reach) if !self.flags.has(TaskFlags::INVERT) && !self.matcher.may_match(kept) => {
+                let tail = self.filled.saturating_sub(reach - 1);
+                self.scratch.copy_within(tail..self.filled, 0);
+                Phase::Long
+            }
+            _ => Phase::Measure,
+        }
+    }
+
+    /// Whether a literal lies in the next part of a long line, or across its start. The last bytes
+    /// of the line so far are at the start of the scratch buffer; so are those of the part then.
+    fn long_line_has_candidate(&mut self, part: &[u8]) -> bool {
+        let across = self.matcher.reach().unwrap_or(1) - 1;
+        let kept = self.filled.min(across);
+        let head = part.len().min(across);
+        self.scratch[kept..kept + head].copy_from_slice(&part[..head]);
+        if self.matcher.may_match(&self.scratch[..kept + head]) || self.matcher.may_match(part) {
+            return true;
+        }
+        if part.len() >= across {
+            self.scratch[..across].copy_from_slice(&part[part.len() - across..]);
+        } else {
+            let end = kept + head;
+            self.scratch.copy_within(end.saturating_sub(across)..end, 0);
+        }
+        false
+    }
+
+    /// Counts a line that no block contains.
+    fn count_line(&mut self) {
+        if self.flags.has(TaskFlags::NUMBER) {
+            self.tally.lines += 1;
+        }
+    }
+
+    /// Appends bytes to the incomplete line, which starts at offset `at` if nothing of it is kept
+    /// yet; false, and nothing done, if they do not fit.
     fn keep(&mut self, part: &[u8], at: u64) -> bool {
+        let end = self.filled + part.len();
+        let Some(to) = self.scratch.get_mut(self.filled..end) else { return false };
+        to.copy_from_slice(part);
         if self.filled == 0 {
             self.kept = at;
         }
-        let end = self.filled + part.len();
-        let fits = match self.scratch.get_mut(self.filled..end) {
-            Some(to) => {
-                to.copy_from_slice(part);
-                true
-            }
-            None => false,
-        };
         self.filled = end;
-        fits
+        true
     }
 
     fn search_scratch(&mut self) -> ControlFlow<()> {
@@ -415,6 +466,11 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
         rest[..text.len()].copy_from_slice(text);
         Continue(spans)
     }
+}
+
+/// Whether bytes up to offset `at` are enough of a drain.
+fn drained(at: u64, until: u64) -> ControlFlow<()> {
+    if at >= until { Break(()) } else { Continue(()) }
 }
 
 /// A block of lines and how far its lines were counted.

@@ -76,7 +76,7 @@ impl From<bool> for Verdict {
 
 /// A program made ready to search.
 pub struct Matcher<'p> {
-    program: Program<'p>,
+    program: &'p Program<'p>,
     finder: Option<Finder<'p>>,
     folded: Option<Folded<'p>>,
     chars: Chars<'p>,
@@ -85,14 +85,13 @@ pub struct Matcher<'p> {
 
 impl<'p> Matcher<'p> {
     /// Builds what a search needs beyond the program: cheap, but not free; once per thread.
-    pub fn new(program: &Program<'p>) -> Self {
-        let program = program.clone();
+    pub fn new(program: &'p Program<'p>) -> Self {
         let literal = program.find == Find::Literal;
         let folded = program.find == Find::Folded;
         let utf8 = program.flags.has(ProgramFlags::UTF8);
         Matcher {
             finder: literal.then(|| Finder::new(program.needle)),
-            folded: folded.then(|| Folded::new(&program)),
+            folded: folded.then(|| Folded::new(program)),
             chars: Chars { utf8, words: program.word_chars },
             fold: program.flags.has(ProgramFlags::FOLD),
             program,
@@ -103,6 +102,20 @@ impl<'p> Matcher<'p> {
     #[inline]
     pub fn find(&self) -> Find {
         self.program.find
+    }
+
+    /// Length of the longest literal, if every match has one of the program's literals.
+    pub(super) fn reach(&self) -> Option<usize> {
+        match self.program.find {
+            Find::Literal | Find::Folded => Some(self.program.needle.len()),
+            Find::Set => self.program.set.as_ref().map(|set| set.longest()),
+            _ => None,
+        }
+    }
+
+    /// Whether `part` of a line has a literal, where [`Matcher::reach`] says that there are some.
+    pub(super) fn may_match(&self, part: &[u8]) -> bool {
+        self.candidate(part, 0).is_some()
     }
 
     /// The first line at or after `from` that matches or may match. `hay` is whole lines, of which

@@ -139,7 +139,6 @@ pub enum ProgramError {
 }
 
 /// A program, checked and with its sections typed.
-#[derive(Clone)]
 pub struct Program<'p> {
     /// How candidate lines are found.
     pub find: Find,

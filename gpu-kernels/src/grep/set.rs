@@ -29,8 +29,8 @@ pub struct SetHeader {
     /// Number of rare bytes, 0 to 3; with any, `rare` replaces the window where order does not
     /// matter.
     pub rare_count: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Length of the longest literal in bytes.
+    pub longest: u32,
     /// A rare byte of entry `i`, in the low eight bits, and its offset in the literal above.
     pub rare: [u32; 4],
 }
@@ -78,6 +78,7 @@ pub(super) struct Set<'p> {
     buckets: &'p [u32],
     entries: &'p [SetEntry],
     bytes: &'p [u8],
+    longest: usize,
     rare_count: u32,
     rare: [u32; 4],
 }
@@ -107,6 +108,7 @@ impl<'p> Set<'p> {
             buckets,
             entries,
             bytes,
+            longest: h.longest as usize,
             rare_count: h.rare_count,
             rare: h.rare,
         })
@@ -116,8 +118,8 @@ impl<'p> Set<'p> {
     /// bucket bounds in order.
     pub(super) fn check(&self) -> Result<(), ProgramError> {
         let literal_fits = |e: &SetEntry| {
-            let end = e.offset as usize + e.len as usize;
-            end <= self.bytes.len() && e.len as usize >= self.window
+            let (len, end) = (e.len as usize, e.offset as usize + e.len as usize);
+            end <= self.bytes.len() && (self.window..=self.longest).contains(&len)
         };
         let ordered = self.buckets.is_sorted()
             && self.buckets.last().is_none_or(|&b| b as usize <= self.entries.len());
@@ -126,6 +128,11 @@ impl<'p> Set<'p> {
         } else {
             Err(ProgramError::Table)
         }
+    }
+
+    /// Length of the longest literal.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
     }
 
     /// First place at or after `from` where `accept(start, end)` takes a literal that stands
