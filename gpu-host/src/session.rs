@@ -97,7 +97,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Transfer slots, each of a page. Default: about 16 MiB of them, 64 to 1,024.
+    /// Transfer slots, each of a page, or of 8 KiB where pages go straight to device memory. Default:
+    /// 16 MiB of them, at least 64.
     pub fn slots(mut self, count: u32) -> Self {
         self.slots = Some(count);
         self
@@ -153,11 +154,15 @@ impl SessionBuilder {
         let page_size = self.mount.page_size;
         let bad_cache =
             |errno| HostError::Cache { page_size, cache_size: self.mount.cache_size, errno };
-        let slot_size = page_size.clamp(8192, 2 << 20).next_power_of_two();
+        // Where pages go straight to their frames, slots carry paths and directory entries only.
+        let slot_size = match window {
+            Some(_) => 8192,
+            None => page_size.clamp(8192, 2 << 20).next_power_of_two(),
+        };
         let region_config = RegionConfig {
             shards: workers.min(256) as u32,
             ring_entries: self.ring_entries,
-            slots: self.slots.unwrap_or(((16 << 20) / slot_size).clamp(64, 1024)),
+            slots: self.slots.unwrap_or(((16 << 20) / slot_size).max(64)),
             slot_size,
             calls: self.calls,
             device_window: window.map_or(0, |(_, len)| len as u64),
