@@ -158,6 +158,34 @@ impl<A: Atomics> Cell<A> {
     }
 }
 
+/// Under the model checker words are no plain memory: they have to be made.
+#[cfg(loom)]
+mod model {
+    use super::{Cell, Entry, ShardLine};
+    use crate::words::HostAtomics;
+    use loom::sync::atomic::{AtomicU32, AtomicU64};
+
+    impl Default for Entry<HostAtomics> {
+        fn default() -> Self {
+            let body = core::array::from_fn(|_| AtomicU64::new(0));
+            Entry { seq: AtomicU32::new(0), op: AtomicU32::new(0), body }
+        }
+    }
+
+    impl Default for Cell<HostAtomics> {
+        fn default() -> Self {
+            let body = core::array::from_fn(|_| AtomicU64::new(0));
+            Cell { seq: AtomicU32::new(0), errno: AtomicU32::new(0), body }
+        }
+    }
+
+    impl Default for ShardLine<HostAtomics> {
+        fn default() -> Self {
+            ShardLine { head: AtomicU32::new(0) }
+        }
+    }
+}
+
 #[cfg(not(loom))]
 const _: () = {
     use crate::words::HostAtomics;

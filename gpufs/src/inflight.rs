@@ -42,6 +42,21 @@ pub(crate) struct InFlight {
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<InFlight>() == 32);
 
+#[cfg(all(test, loom))]
+impl InFlight {
+    /// An idle record.
+    pub(crate) fn for_model() -> Self {
+        InFlight {
+            key: DeviceAtomicU64::new(0),
+            turn: DeviceAtomicU32::new(0),
+            state: DeviceAtomicU32::new(IDLE),
+            frame: DeviceAtomicU32::new(NO_FRAME),
+            tag: DeviceAtomicU32::new(0),
+            failed: DeviceAtomicU64::new(0),
+        }
+    }
+}
+
 impl InFlight {
     /// The turn, if this is the fetch of `key` now.
     pub(crate) fn turn_of(&self, key: u64) -> Option<u32> {

@@ -30,6 +30,8 @@ pub mod frame;
 pub mod index;
 mod inflight;
 pub mod layout;
+#[cfg(all(test, loom))]
+mod models;
 mod mount;
 mod open;
 pub mod pending;

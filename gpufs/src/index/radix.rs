@@ -42,7 +42,7 @@ const SLOTS: usize = if cfg!(loom) { 2 } else { 1 << BITS };
 /// Levels that a 32-bit page number can need.
 const LEVELS: u32 = u32::BITS.div_ceil(BITS);
 /// Locks; a version uses the one that it hashes to.
-const LOCKS: usize = if cfg!(loom) { 1 } else { 64 };
+const LOCKS: usize = if cfg!(loom) { 2 } else { 64 };
 /// Marks a slot that holds a child node. Entries have bit 63.
 const CHILD: u64 = 1 << 62;
 
@@ -343,6 +343,32 @@ impl PageIndex for RadixIndex {
         }
         for node in &path[..emptied as usize] {
             self.put_node(*node);
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+impl RadixIndex {
+    /// An index in memory of its own, which stays, of this many nodes.
+    pub(crate) fn for_model(capacity: u32, count: u32) -> Self {
+        extern crate std;
+        let node = |_| Node {
+            header: DeviceAtomicU64::new(0),
+            count: DeviceAtomicU32::new(0),
+            next: DeviceAtomicU32::new(0),
+            slots: core::array::from_fn(|_| DeviceAtomicU64::new(0)),
+        };
+        let nodes: std::vec::Vec<_> = (0..count).map(node).collect();
+        let pool = std::boxed::Box::new(Pool {
+            free: DeviceAtomicU64::new(0),
+            fresh: DeviceAtomicU32::new(0),
+            locks: core::array::from_fn(|_| Lock(DeviceAtomicU32::new(0))),
+        });
+        RadixIndex {
+            pool: std::boxed::Box::leak(pool),
+            nodes: nodes.leak().as_ptr(),
+            count,
+            roots: HashIndex::for_model(capacity),
         }
     }
 }
