@@ -8,9 +8,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicBool;
 
-/// Regions up to this size are populated at once; beyond it page faults are cheaper than zeroing.
-const POPULATE_MAX: usize = 64 << 20;
-
 /// A fresh region in memory that can be shared with another process.
 ///
 /// The size is sealed: a peer that holds the descriptor cannot shrink the file under our feet,
@@ -35,8 +32,9 @@ impl RegionMemory {
         let fd = memfd_create("gpu-region", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&fd, layout.total as u64)?;
         fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        let mut flags = MapFlags::SHARED;
-        flags.set(MapFlags::POPULATE, layout.total <= POPULATE_MAX);
+        // Not populated: most sessions use few of the slots, and a page's first touch costs a fraction
+        // of what clearing all of them adds to the start.
+        let flags = MapFlags::SHARED;
         let prot = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice.
         let base = unsafe { mmap(std::ptr::null_mut(), layout.total, prot, flags, &fd, 0)? };
