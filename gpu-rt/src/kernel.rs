@@ -1,7 +1,9 @@
 //! What `#[kernel]` expands to. The attribute checks the signature; `__kernel!` knows the target.
 
+#[cfg(not(target_arch = "nvptx64"))]
 use core::fmt;
 
+#[cfg(not(target_arch = "nvptx64"))]
 use bytemuck::Pod;
 
 /// A kernel as the host sees it: `#[kernel] fn name(args: A)` makes a `static name: Kernel<A>`.
@@ -66,5 +68,23 @@ macro_rules! __kernel {
             fn $name($arg: $ty) $body
             $crate::Kernel::new(::core::stringify!($name), ::core::module_path!(), $name)
         };
+    };
+}
+
+/// An entry point of the same name. Its one argument is the `.param` that a launch fills with the
+/// bytes of the struct.
+#[cfg(target_arch = "nvptx64")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __kernel {
+    ({ $(#[$outer:meta])* } { $(#[$inner:meta])* } $vis:vis fn $name:ident ($arg:pat, $ty:ty) $body:block) => {
+        $(#[$outer])*
+        #[unsafe(no_mangle)]
+        $vis extern "ptx-kernel" fn $name(args: $ty) {
+            const { assert!(size_of::<$ty>() <= 4096, "a kernel's argument has at most 4096 bytes") }
+            $(#[$inner])*
+            fn $name($arg: $ty) $body
+            $name(args)
+        }
     };
 }

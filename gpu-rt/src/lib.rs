@@ -25,6 +25,10 @@
 //! This is the only crate that asks for the target architecture: `arch` is the body of every
 //! function, and the public modules only dispatch to it.
 #![no_std]
+#![cfg_attr(
+    target_arch = "nvptx64",
+    feature(asm_experimental_arch, link_llvm_intrinsics, stdarch_nvptx)
+)]
 
 #[cfg(not(target_arch = "nvptx64"))]
 extern crate std;
@@ -33,6 +37,7 @@ extern crate std;
 extern crate self as gpu_rt;
 
 pub mod atomic;
+pub mod device_log;
 mod dim;
 mod group;
 #[cfg(not(target_arch = "nvptx64"))]
@@ -41,6 +46,8 @@ pub mod host;
 pub mod kernel;
 mod log;
 pub mod mem;
+#[cfg(target_arch = "nvptx64")]
+mod nvptx;
 pub mod shared;
 pub mod thread;
 mod time;
@@ -49,6 +56,8 @@ mod warp;
 
 #[cfg(not(target_arch = "nvptx64"))]
 use host::body as arch;
+#[cfg(target_arch = "nvptx64")]
+use nvptx as arch;
 
 pub use bytemuck::{Pod, Zeroable};
 pub use dim::Dim3;

@@ -4,10 +4,9 @@ use crate::arch;
 use crate::atomic::{DeviceAtomicU32, SystemAtomicU32};
 
 mod sealed {
-    use crate::arch;
-
     pub trait Sealed {
-        fn word(&self) -> &arch::Word;
+        #[track_caller]
+        fn wait_while_eq(&self, value: u32, timeout_ns: u64) -> u32;
     }
 }
 
@@ -19,15 +18,17 @@ impl WaitWord for SystemAtomicU32 {}
 
 impl sealed::Sealed for DeviceAtomicU32 {
     #[inline]
-    fn word(&self) -> &arch::Word {
-        &self.0
+    #[track_caller]
+    fn wait_while_eq(&self, value: u32, timeout_ns: u64) -> u32 {
+        arch::wait_while_eq(&self.0, value, timeout_ns)
     }
 }
 
 impl sealed::Sealed for SystemAtomicU32 {
     #[inline]
-    fn word(&self) -> &arch::Word {
-        &self.0
+    #[track_caller]
+    fn wait_while_eq(&self, value: u32, timeout_ns: u64) -> u32 {
+        arch::wait_while_eq(&self.0, value, timeout_ns)
     }
 }
 
@@ -48,7 +49,7 @@ pub fn relax() {
 #[inline]
 #[track_caller]
 pub fn wait_while_eq(word: &impl WaitWord, value: u32, timeout_ns: u64) -> u32 {
-    arch::wait_while_eq(word.word(), value, timeout_ns)
+    word.wait_while_eq(value, timeout_ns)
 }
 
 /// Wakes the host threads that sleep on `word`, which the caller has just stored to.
