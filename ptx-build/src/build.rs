@@ -1,0 +1,213 @@
+//! Compiling a kernel crate: one crate type, one module, everything in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::toolchain::{Core, Toolchain};
+use crate::{Error, TARGET, ptx};
+
+/// How to compile a kernel crate.
+#[derive(Clone, Debug)]
+pub struct Build {
+    dir: PathBuf,
+    target_dir: PathBuf,
+    max_threads: u32,
+    line_info: bool,
+    features: Vec<String>,
+}
+
+/// A compiled kernel crate.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// The file that holds the PTX.
+    pub path: PathBuf,
+    /// The PTX.
+    pub ptx: String,
+    /// The sources that went into it, as far as cargo says.
+    pub sources: Vec<PathBuf>,
+    /// What compiled it.
+    pub toolchain: Toolchain,
+}
+
+impl Build {
+    /// Compiles the library of the crate in `dir`, with a target folder of its own in
+    /// `dir/target/ptx` (or `$CARGO_TARGET_DIR/ptx`).
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Build {
+        let dir = dir.into();
+        let target = std::env::var_os("CARGO_TARGET_DIR");
+        let target_dir = target.map_or_else(|| dir.join("target"), PathBuf::from).join("ptx");
+        Build { dir, target_dir, max_threads: 1024, line_info: false, features: Vec::new() }
+    }
+
+    /// Where cargo keeps what it builds. Not a folder that a running cargo holds: the two would wait
+    /// for each other.
+    #[must_use]
+    pub fn target_dir(mut self, dir: impl Into<PathBuf>) -> Build {
+        self.target_dir = dir.into();
+        self
+    }
+
+    /// The largest block, in threads, that the kernels will be launched with; 1,024 unless set.
+    ///
+    /// It decides how many registers a thread may have: 64 at 1,024 threads, 128 at 512, 255 at
+    /// 256. A launch with larger blocks fails.
+    #[must_use]
+    pub fn max_threads(mut self, threads: u32) -> Build {
+        self.max_threads = threads.clamp(1, 1024);
+        self
+    }
+
+    /// Whether the PTX names the source line of each instruction, for profilers and debuggers; not
+    /// unless set.
+    #[must_use]
+    pub fn line_info(mut self, yes: bool) -> Build {
+        self.line_info = yes;
+        self
+    }
+
+    /// Turns a feature of the crate on.
+    #[must_use]
+    pub fn feature(mut self, name: impl Into<String>) -> Build {
+        self.features.push(name.into());
+        self
+    }
+
+    /// Compiles.
+    ///
+    /// # Errors
+    /// [`Error::NoToolchain`], [`Error::Compile`], [`Error::NoPtx`], [`Error::Io`].
+    pub fn run(&self) -> Result<Module, Error> {
+        self.run_with(Toolchain::find()?)
+    }
+
+    /// Compiles with a given toolchain.
+    ///
+    /// # Errors
+    /// As [`Build::run`].
+    pub fn run_with(&self, toolchain: Toolchain) -> Result<Module, Error> {
+        let dir = self.dir.canonicalize().map_err(Error::io("find", &self.dir))?;
+        let name = dir.file_name().map_or("kernels".into(), |n| n.to_string_lossy().into_owned());
+        std::fs::create_dir_all(&self.target_dir).map_err(Error::io("create", &self.target_dir))?;
+        let target_dir =
+            self.target_dir.canonicalize().map_err(Error::io("find", &self.target_dir))?;
+        let raw = target_dir.join(format!("{name}.s"));
+        let output = self
+            .command(&toolchain, &dir, &target_dir, &raw)
+            .output()
+            .map_err(Error::io("start", &toolchain.cargo))?;
+        if !output.status.success() {
+            let output = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(Error::Compile { dir, output });
+        }
+        let Ok(text) = std::fs::read_to_string(&raw) else {
+            return Err(Error::NoPtx { path: raw });
+        };
+        let ptx = ptx::limit_threads(&text, self.max_threads);
+        let path = target_dir.join(format!("{name}.ptx"));
+        std::fs::write(&path, &ptx).map_err(Error::io("write", &path))?;
+        Ok(Module { path, ptx, sources: sources(&target_dir), toolchain })
+    }
+
+    fn command(&self, toolchain: &Toolchain, dir: &Path, target_dir: &Path, asm: &Path) -> Command {
+        let mut command = Command::new(&toolchain.cargo);
+        command
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .args(["rustc", "--lib", "--release", "--target", TARGET])
+            .arg("--target-dir")
+            .arg(target_dir);
+        if toolchain.core == Core::FromSource {
+            command.arg("-Zbuild-std=core");
+        }
+        if !self.features.is_empty() {
+            command.arg("--features").arg(self.features.join(","));
+        }
+        // A cdylib alone: with an rlib beside it there is no link-time optimisation, and symbols
+        // stay undefined.
+        command.args(["--crate-type", "cdylib", "--"]);
+        command.arg(format!("--emit=asm={},link", asm.display()));
+
+        // What a cargo that runs us, or its user, has set for the host.
+        for name in [
+            "RUSTFLAGS",
+            "RUSTC_WRAPPER",
+            "RUSTC_WORKSPACE_WRAPPER",
+            "RUSTUP_TOOLCHAIN",
+            "CARGO",
+            "CARGO_BUILD_TARGET",
+            "CARGO_TARGET_DIR",
+        ] {
+            command.env_remove(name);
+        }
+        command
+            .env("RUSTC", &toolchain.rustc)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"))
+            // The "linker": the PTX is complete without one.
+            .env("CARGO_TARGET_NVPTX64_NVIDIA_CUDA_LINKER", "true")
+            .env("CARGO_PROFILE_RELEASE_LTO", "fat")
+            .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3")
+            .env("CARGO_PROFILE_RELEASE_STRIP", "none")
+            .env(
+                "CARGO_PROFILE_RELEASE_DEBUG",
+                if self.line_info { "line-tables-only" } else { "0" },
+            );
+        command
+    }
+}
+
+/// The flags for each crate that is compiled for the GPU.
+const FLAGS: [&str; 7] = [
+    // The oldest machine on which each thread makes progress of its own.
+    "-Ctarget-cpu=sm_70",
+    // The oldest PTX that has all the instructions used.
+    "-Ctarget-feature=+ptx70",
+    // What `#[kernel]` expands to needs it, wherever it stands.
+    "-Zcrate-attr=feature(abi_ptx)",
+    "-Aunused_features",
+    "-Ainternal_features",
+    // The compiler multiplies the threshold for GPUs by eleven. Left alone, it made PTX that ptxas
+    // took twice as long for, with more registers and with spills.
+    "-Cllvm-args=-inline-threshold=10",
+    "-Csymbol-mangling-version=v0",
+];
+
+/// The sources that cargo has noted down beside the library.
+fn sources(target_dir: &Path) -> Vec<PathBuf> {
+    let release = target_dir.join(TARGET).join("release");
+    let entries = std::fs::read_dir(release).into_iter().flatten().flatten().map(|e| e.path());
+    let notes = entries.filter(|path| path.extension().is_some_and(|e| e == "d"));
+    let texts = notes.filter_map(|path| std::fs::read_to_string(path).ok());
+    let mut sources: Vec<_> = texts.flat_map(|text| dependencies(&text)).collect();
+    sources.sort();
+    sources.dedup();
+    sources
+}
+
+/// The files after the colon in each line of a make file; spaces in names are escaped.
+fn dependencies(text: &str) -> Vec<PathBuf> {
+    let lists = text.lines().filter_map(|line| line.split_once(": "));
+    let mut files = Vec::new();
+    for (_, list) in lists {
+        let list = list.replace("\\ ", "\0");
+        files.extend(list.split_whitespace().map(|f| PathBuf::from(f.replace('\0', " "))));
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_read_from_make_files() {
+        let text = "/t/libk.so: /k/src/lib.rs /with\\ space/a.rs\n";
+        assert_eq!(
+            dependencies(text),
+            [PathBuf::from("/k/src/lib.rs"), PathBuf::from("/with space/a.rs")]
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! `ptxas`: does the PTX assemble, and what does each kernel need?
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Error;
+
+/// The architectures that are checked: the oldest that is supported, and two later generations.
+pub const ARCHITECTURES: [u32; 3] = [70, 80, 90];
+
+/// What a kernel needs on one architecture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The kernel.
+    pub kernel: String,
+    /// Registers of a thread.
+    pub registers: u32,
+    /// Bytes of local memory of a thread, callees included as far as known.
+    pub stack: u32,
+    /// Bytes that are stored to and loaded from local memory for want of registers: how much code
+    /// does so, not how often it runs.
+    pub spills: u32,
+}
+
+/// The `ptxas` programs on this machine, in order: `PTXAS`, what `scripts/fetch-ptxas.sh` fetched,
+/// `PATH`, the CUDA toolkit. Newer ones do not know the oldest architectures, hence the plural.
+#[must_use]
+pub fn find() -> Vec<PathBuf> {
+    let env = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    if let Some(ptxas) = env("PTXAS") {
+        return vec![ptxas];
+    }
+    let fetched = env("PTXAS_DIR").unwrap_or_else(|| "target/ptxas".into());
+    let mut found: Vec<PathBuf> = std::fs::read_dir(fetched)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|version| version.path().join("ptxas"))
+        .collect();
+    // The newest first: versions are the names of the folders.
+    found.sort();
+    found.reverse();
+    found.extend(std::env::split_paths(&env("PATH").unwrap_or_default()).map(|d| d.join("ptxas")));
+    found.extend(env("CUDA_HOME").map(|d| d.join("bin/ptxas")));
+    found.push("/usr/local/cuda/bin/ptxas".into());
+    found.retain(|ptxas| ptxas.is_file());
+    found
+}
+
+/// The first of the programs that assembles for `sm_{arch}`.
+///
+/// # Errors
+/// [`Error::NoPtxas`].
+pub fn for_architecture(arch: u32) -> Result<PathBuf, Error> {
+    let arch = format!("sm_{arch}");
+    let knows = |ptxas: &PathBuf| {
+        // The help text lists the architectures.
+        let output = Command::new(ptxas).arg("--help").output();
+        output.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains(&format!("'{arch}'")))
+    };
+    find().into_iter().find(knows).ok_or(Error::NoPtxas { arch })
+}
+
+/// Assembles a file for `sm_{arch}`; what each kernel needs.
+///
+/// # Errors
+/// [`Error::Ptxas`] if it does not assemble, [`Error::Io`] if `ptxas` cannot be started.
+pub fn assemble(ptxas: &Path, ptx: &Path, arch: u32) -> Result<Vec<Usage>, Error> {
+    let output = Command::new(ptxas)
+        .arg(format!("-arch=sm_{arch}"))
+        .args(["-v", "-o"])
+        .arg(ptx.with_extension(format!("sm_{arch}.cubin")))
+        .arg(ptx)
+        .output()
+        .map_err(Error::io("start", ptxas))?;
+    // It reports on either, depending on its version.
+    let mut report = String::from_utf8_lossy(&output.stdout).into_owned();
+    report.push_str(&String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        let (path, arch) = (ptx.to_owned(), format!("sm_{arch}"));
+        return Err(Error::Ptxas { path, arch, output: report });
+    }
+    Ok(usage(&report))
+}
+
+/// What `ptxas -v` says of each kernel, sorted by name.
+#[must_use]
+pub fn usage(report: &str) -> Vec<Usage> {
+    let mut usages: Vec<Usage> = Vec::new();
+    let mut current: Option<Usage> = None;
+    let mut properties_of_kernel = false;
+    for line in report.lines() {
+        if let Some((_, rest)) = line.split_once("Compiling entry function '") {
+            let kernel = rest.split('\'').next().unwrap_or_default().to_owned();
+            current = Some(Usage { kernel, registers: 0, stack: 0, spills: 0 });
+        } else if let Some((_, name)) = line.split_once("Function properties for ") {
+            properties_of_kernel = current.as_ref().is_some_and(|u| u.kernel == name.trim());
+        } else if let Some(usage) = &mut current {
+            if line.contains("bytes stack frame") && properties_of_kernel {
+                usage.stack = before(line, " bytes stack frame");
+                usage.spills =
+                    before(line, " bytes spill stores") + before(line, " bytes spill loads");
+            } else if line.contains("registers") && line.contains("Used ") {
+                usage.registers = before(line, " registers");
+                usage.stack = usage.stack.max(before(line, " bytes cumulative stack size"));
+                usages.extend(current.take());
+            }
+        }
+    }
+    usages.sort_by(|a, b| a.kernel.cmp(&b.kernel));
+    usages
+}
+
+/// The number that stands before `unit` in `line`, or 0.
+fn before(line: &str, unit: &str) -> u32 {
+    let number = line.split_once(unit).and_then(|(text, _)| text.rsplit([' ', ',']).next());
+    number.and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_are_read() {
+        let report = "\
+ptxas info    : 10101 bytes gmem
+ptxas info    : Compiling entry function 'b' for 'sm_90'
+ptxas info    : Function properties for b
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 40 registers, used 1 barriers, 64 bytes smem
+ptxas info    : Compiling entry function 'a' for 'sm_90'
+ptxas info    : Function properties for helper
+    9000 bytes stack frame, 7 bytes spill stores, 7 bytes spill loads
+ptxas info    : Function properties for a
+    592 bytes stack frame, 202 bytes spill stores, 300 bytes spill loads
+ptxas info    : Used 255 registers, used 0 barriers, 600 bytes cumulative stack size
+ptxas info    : Compile time = 3.0 ms
+";
+        assert_eq!(
+            usage(report),
+            [
+                Usage { kernel: "a".into(), registers: 255, stack: 600, spills: 502 },
+                Usage { kernel: "b".into(), registers: 40, stack: 0, spills: 0 },
+            ]
+        );
+    }
+}

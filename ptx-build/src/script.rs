@@ -1,0 +1,67 @@
+//! For build scripts.
+
+use std::path::PathBuf;
+
+use crate::{Build, Error, required};
+
+/// What a crate's build script calls when the crate itself contains the kernels: compiles it to
+/// `$OUT_DIR/kernels.ptx`.
+///
+/// ```no_run
+/// // build.rs
+/// fn main() -> Result<(), ptx_build::Error> {
+///     ptx_build::build_script()
+/// }
+/// ```
+/// ```ignore
+/// // lib.rs
+/// pub const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
+/// ```
+///
+/// Where no toolchain can compile for the GPU the file is empty and cargo shows a warning that says
+/// what to install; with `PTX_REQUIRED=1` the build fails instead.
+///
+/// # Errors
+/// As [`Build::run`].
+pub fn build_script() -> Result<(), Error> {
+    let here = variable("CARGO_MANIFEST_DIR")?;
+    build_script_with(Build::new(here))
+}
+
+/// As [`build_script`], for another crate or with other settings; the target folder is set to one in
+/// `OUT_DIR`.
+///
+/// # Errors
+/// As [`Build::run`].
+pub fn build_script_with(build: Build) -> Result<(), Error> {
+    let out = variable("OUT_DIR")?;
+    let path = out.join("kernels.ptx");
+    let write = |ptx: &str| std::fs::write(&path, ptx).map_err(Error::io("write", &path));
+    for name in ["PTX_REQUIRED", "PTX_RUSTC", "RUSTUP_HOME"] {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
+    // The compilation for the GPU comes here too, and needs no PTX of itself.
+    if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "nvptx64") {
+        return write("");
+    }
+    match build.target_dir(out.join("ptx")).run() {
+        Ok(module) => {
+            for source in &module.sources {
+                println!("cargo::rerun-if-changed={}", source.display());
+            }
+            println!("cargo::rerun-if-changed=Cargo.toml");
+            write(&module.ptx)
+        }
+        Err(e) if e.is_missing_tool() && !required() => {
+            for line in format!("no PTX, so no GPU: {e}").lines() {
+                println!("cargo::warning={line}");
+            }
+            write("")
+        }
+        Err(e) => Err(e),
+    }
+}
+
+fn variable(name: &'static str) -> Result<PathBuf, Error> {
+    std::env::var_os(name).map(PathBuf::from).ok_or(Error::NotABuildScript(name))
+}
