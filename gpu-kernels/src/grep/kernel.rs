@@ -82,7 +82,7 @@ impl Pages for FilePages {
     fn visit(
         &mut self,
         from: u64,
-        mut visit: impl FnMut(&[u8]) -> ControlFlow<()>,
+        mut visit: impl FnMut(&[u8], bool) -> ControlFlow<()>,
     ) -> Result<(), u32> {
         let FilePages { file, page } = self;
         let mut at = from;
@@ -90,14 +90,9 @@ impl Pages for FilePages {
             let len = *page - at % *page;
             let view = file.map(&Thread, at, len as usize).map_err(|e| e.raw())?;
             let bytes = view.as_slice().unwrap_or(&[]);
-            if !bytes.is_empty() && visit(bytes).is_break() {
-                return Ok(());
-            }
-            if (bytes.len() as u64) < len {
-                return Ok(());
-            }
             at += len;
-            if file.size() != 0 && at >= file.size() {
+            let last = (bytes.len() as u64) < len || file.size() != 0 && at >= file.size();
+            if !bytes.is_empty() && visit(bytes, last).is_break() || last {
                 return Ok(());
             }
         }

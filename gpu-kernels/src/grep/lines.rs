@@ -30,7 +30,7 @@ enum Phase {
 /// ```text
 /// let mut search = LineSearcher::new(&matcher, &task, item, number, scratch, sink);
 /// // pages from search.first_byte() on, until feed breaks or the file ends
-/// for page in pages { if search.feed(page).is_break() { break } }
+/// for page in pages { if search.feed(page, is_last).is_break() { break } }
 /// let tally = search.finish();
 /// ```
 pub struct LineSearcher<'m, 'p, 's, S> {
@@ -45,6 +45,8 @@ pub struct LineSearcher<'m, 'p, 's, S> {
     /// Offset in the file of the next byte to be fed.
     at: u64,
     phase: Phase,
+    /// Whether the file ends with the bytes that are being handled.
+    last: bool,
     /// The line that the last page left incomplete; of a long one, its last bytes.
     scratch: &'s mut [u8],
     /// Length of that line so far.
@@ -78,6 +80,7 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
             end: item.end,
             at: item.start.saturating_sub(1),
             phase: if item.start == 0 { Phase::Lines } else { Phase::Skip },
+            last: false,
             scratch,
             filled: 0,
             kept: 0,
@@ -92,12 +95,14 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
         self.at
     }
 
-    /// Takes the next bytes of the file. Breaks when no more are needed.
-    pub fn feed(&mut self, page: &[u8]) -> ControlFlow<()> {
+    /// Takes the next bytes of the file. Breaks when no more are needed. `last` says that the file is
+    /// known to end with them, so that a line without an end need not be copied; it may be false.
+    pub fn feed(&mut self, page: &[u8], last: bool) -> ControlFlow<()> {
         if self.tally.status != Status::Pending {
             return Break(());
         }
         let nul = if self.flags.has(TaskFlags::STOP_AT_NUL) { memchr(0, page) } else { None };
+        self.last = last && nul.is_none();
         let flow = self.consume(&page[..nul.unwrap_or(page.len())]);
         self.tally.bytes += page.len() as u64;
         if flow.is_break() {
@@ -210,7 +215,11 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
         // The item's last line has the byte before its end.
         let last = usize::try_from(own - 1).ok().filter(|&k| k < data.len());
         let complete = last.and_then(|k| self.eol.first(&data[k..]).map(|i| k + i + 1));
-        let cut = complete.or_else(|| self.eol.last(data).map(|i| i + 1)).unwrap_or(0);
+        let cut = match complete {
+            Some(cut) => cut,
+            None if self.last => data.len(),
+            None => self.eol.last(data).map_or(0, |i| i + 1),
+        };
         self.block(&data[..cut], at)?;
         if let Phase::Drain(until) = self.phase {
             drained(at + data.len() as u64, until)?;

@@ -10,8 +10,12 @@ use super::matcher::Matcher;
 /// A file whose bytes can be visited page by page.
 pub trait Pages {
     /// Hands the bytes from offset `from` on to `visit`, page after page, until it breaks or the
-    /// file ends. An error is an error number.
-    fn visit(&mut self, from: u64, visit: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), u32>;
+    /// file ends; with each page, whether it is known to be the last. An error is an error number.
+    fn visit(
+        &mut self,
+        from: u64,
+        visit: impl FnMut(&[u8], bool) -> ControlFlow<()>,
+    ) -> Result<(), u32>;
 }
 
 /// Searches `item`, which records name by `number`, in `pages`.
@@ -55,7 +59,7 @@ fn attempt(
     pages: &mut impl Pages,
 ) -> ItemResult {
     let mut search = LineSearcher::new(matcher, task, item, number, scratch, sink);
-    let read = pages.visit(search.first_byte(), |page| search.feed(page));
+    let read = pages.visit(search.first_byte(), |page, last| search.feed(page, last));
     let (mut tally, _) = search.finish();
     if let Err(errno) = read {
         tally.status = Status::Failed;
