@@ -4,13 +4,16 @@
 //!            claim a record         the answer came
 //!    FREE ────────────────▶ OPENING ───────────────▶ OPEN ──┐ more openers: +1 reference
 //!     ▲                        │                      │ ▲───┘ closers: -1
-//!     │                        ▼ the host refused     │
-//!     │                     FAILED                    │ no reference is left
+//!     │                        ▼ refused by the host, │
+//!     │            FAILED or LOST  or another record  │
+//!     │                        │   has the name       │ no reference is left
 //!     └──────────── CLOSING ◀──┴──────────────────────┘
 //! ```
 //!
 //! The word of a record is {generation, state, references} as that of a frame is {generation, state,
-//! pins}; a reference may be added in any state and counts only in the three upper ones.
+//! pins}; a reference may be added in any state and counts only in OPENING, OPEN and FAILED. A record
+//! to which such a reference was added stays what it is until it is given back: also one that is LOST,
+//! which somebody may have come to by an old entry of the table.
 
 use crate::evict::Eviction;
 use crate::file::{OpenFile, OpenOptions};
@@ -29,6 +32,7 @@ const OPENING: u64 = 1 << 32;
 const OPEN: u64 = 2 << 32;
 const FAILED: u64 = 3 << 32;
 const CLOSING: u64 = 4 << 32;
+const LOST: u64 = 5 << 32;
 const GENERATION: u64 = 1 << 35;
 const REFERENCES: u64 = (1 << 32) - 1;
 
@@ -57,7 +61,10 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             if let Some(index) = self.names().find(key, |entry| {
                 self.is_name(entry.number(), key, path, options).then_some(entry.number())
             }) {
-                return self.await_open(index);
+                match self.await_open(index)? {
+                    Some(index) => return Ok(index),
+                    None => continue,
+                }
             }
             let Some(index) = self.file_bits().claim(gpu_rt::thread::index() as u32 / 32) else {
                 if self.all_records_are_open() {
@@ -80,12 +87,16 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 self.request_open::<G>(index, key, path, options)?;
                 return Ok(index);
             }
-            // Never in the table: back to FREE, with the one reference.
-            record.word.fetch_sub(OPENING + 1, Ordering::Relaxed);
-            self.file_bits().release(index);
+            // Another record has the name. This one never was in the table, but whoever came by an
+            // entry of its last name, if that was the same, waits for it. Release: as for OPEN.
+            record.word.fetch_add(LOST - OPENING, Ordering::Release);
+            self.tell_openers(record);
+            self.unreference(index);
             // The reference is the one that `is_name` took.
-            if let Some(index) = other {
-                return self.await_open(index);
+            if let Some(index) = other
+                && let Some(index) = self.await_open(index)?
+            {
+                return Ok(index);
             }
         }
     }
@@ -113,7 +124,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         if record.name.load(Ordering::Relaxed) != key.0 {
             return false;
         }
-        // Acquire: pairs with the release of `insert`, which followed the filling of the name.
+        // Acquire: pairs with the release in `fill_name`.
         let old = record.word.fetch_add(1, Ordering::Acquire);
         let alive = matches!(old & STATE, OPENING | OPEN | FAILED);
         if alive && self.name_matches(index, key, path, options) {
@@ -129,8 +140,8 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     fn pass(&self, index: u32) {
         // Relaxed: nothing was changed under this reference.
         let word = self.open_file(index).word.fetch_sub(1, Ordering::Relaxed) - 1;
-        // One that failed is in no table any more: this needs no lock, and nobody will come for it.
-        if word & (STATE | REFERENCES) == FAILED {
+        // These are in no table any more: that needs no lock, and nobody will come for them.
+        if matches!(word & (STATE | REFERENCES), FAILED | LOST) {
             self.close_if_unused(index, word);
         }
     }
@@ -161,7 +172,8 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         unsafe {
             self.path_buffer(index).copy_from_nonoverlapping(path.as_ptr(), path.len());
         }
-        record.word.fetch_add(OPENING + GENERATION + 1, Ordering::Relaxed);
+        // Release: pairs with the acquire in `is_name`, for those who come by an old entry.
+        record.word.fetch_add(OPENING + GENERATION + 1, Ordering::Release);
     }
 
     fn request_open<G: Group>(
@@ -202,19 +214,24 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         record.turn.fetch_add(1, Ordering::Release);
     }
 
-    /// Waits, with a reference, until the record is open; gives the reference back if it failed.
-    fn await_open(&self, index: u32) -> Result<u32, Errno> {
+    /// Waits, with a reference, until the record is open; gives the reference back if it failed. `None`
+    /// if another record has the name.
+    fn await_open(&self, index: u32) -> Result<Option<u32>, Errno> {
         let record = self.open_file(index);
         let mut patience = Patience::new();
         loop {
             let turn = record.turn.load(Ordering::Acquire);
             // Acquire: pairs with the releases in `request_open`.
             match record.word.load(Ordering::Acquire) & STATE {
-                OPEN => return Ok(index),
+                OPEN => return Ok(Some(index)),
                 FAILED => {
                     let errno = Errno::check(record.errno.load(Ordering::Relaxed));
                     self.unreference(index);
                     return Err(errno.err().unwrap_or(Errno::EIO));
+                }
+                LOST => {
+                    self.unreference(index);
+                    return Ok(None);
                 }
                 _ => patience.wait(&self.region(), &record.turn, turn)?,
             }
@@ -227,13 +244,13 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         // Release: pairs with the acquire in `close_if_unused`: the file is closed after its last use.
         let old = record.word.fetch_sub(1, Ordering::Release);
         let word = old - 1;
-        if word & REFERENCES != 0 || !matches!(word & STATE, OPEN | FAILED) {
+        if word & REFERENCES != 0 || !matches!(word & STATE, OPEN | FAILED | LOST) {
             return;
         }
         self.close_if_unused(index, word);
     }
 
-    /// OPEN or FAILED, as `word` says, without references → CLOSING → FREE, unless that has changed.
+    /// OPEN, FAILED or LOST, as `word` says, without references → CLOSING → FREE, unless that has changed.
     fn close_if_unused(&self, index: u32, word: u64) {
         let record = self.open_file(index);
         let closing = word - (word & STATE) + CLOSING;
