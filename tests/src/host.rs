@@ -215,6 +215,11 @@ impl Tree {
         Tree { dir: tempfile::tempdir().expect("a temporary directory") }
     }
 
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The path of `name` in it.
     pub fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.dir.path().join(name.as_ref())

@@ -51,8 +51,10 @@ fn explore(test: impl Fn(Schedule, u64)) {
     }
 }
 
-/// A session as small as one can be: there is one for each seed.
+/// A session as small as one can be: there is one for each seed. Paths are below `tree`, so that
+/// they, and what they hash to, are the same each time.
 fn bench<P: Policy>(
+    tree: &Tree,
     schedule: Schedule,
     refine: impl FnOnce(SessionBuilder) -> SessionBuilder,
 ) -> Bench<P> {
@@ -64,7 +66,8 @@ fn bench<P: Policy>(
         .slots(4)
         .calls(4)
         .ring_entries(4)
-        .open_files(8);
+        .open_files(8)
+        .root(tree.root());
     let session = refine(builder).build_with().unwrap_or_else(|e| panic!("{e}"));
     Bench { session }
 }
@@ -87,54 +90,68 @@ fn assert_nothing_leaked<P: Policy>(
 
 fn files() -> (Tree, PathBuf, Vec<PathBuf>) {
     let tree = Tree::new();
-    let paths = (0..8).map(|i| tree.file(format!("f{i}"), i, 5 * PAGE + 7 * i)).collect();
-    let large = tree.file("large", 99, 16 * PAGE);
-    (tree, large, paths)
+    let name = |i| PathBuf::from(format!("f{i}"));
+    let paths = (0..8).map(name).collect::<Vec<_>>();
+    for (i, path) in (0..).zip(&paths) {
+        tree.file(path, i, 5 * PAGE + 7 * i);
+    }
+    tree.file("large", 99, 16 * PAGE);
+    // A file that was changed in this very tick of the clock has a new version with each open. Later
+    // the versions, too, are the same each time.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    (tree, PathBuf::from("large"), paths)
 }
 
 /// Few files, opened and closed all the time; few frames; pages that all want, and prefetches.
 #[test]
 fn churn() {
-    fn test<P: Policy>(schedule: Schedule, seed: u64, large: &PathBuf, paths: &[PathBuf]) {
+    fn test<P: Policy>(
+        tree: &Tree,
+        schedule: Schedule,
+        seed: u64,
+        large: &PathBuf,
+        paths: &[PathBuf],
+    ) {
         let frames = 6 + seed % 4;
         let direct = (seed / 4).is_multiple_of(2);
-        let bench = bench::<P>(schedule, |b| b.cache_size(frames * PAGE).direct(direct));
+        let bench = bench::<P>(tree, schedule, |b| b.cache_size(frames * PAGE).direct(direct));
         bench.storm((2, 24), storms::PROGRAM_CHURN, &paths[..3], [0, 3, 2, 0]).assert_clean(48);
         assert_nothing_leaked(&bench, frames, large, paths);
     }
-    let (_tree, large, paths) = files();
+    let (tree, large, paths) = files();
     explore(|schedule, seed| match seed / 8 % 3 {
-        0 => test::<HashClock>(schedule, seed, &large, &paths),
-        1 => test::<RadixClock>(schedule, seed, &large, &paths),
-        _ => test::<HashFifo>(schedule, seed, &large, &paths),
+        0 => test::<HashClock>(&tree, schedule, seed, &large, &paths),
+        1 => test::<RadixClock>(&tree, schedule, seed, &large, &paths),
+        _ => test::<HashFifo>(&tree, schedule, seed, &large, &paths),
     });
 }
 
 /// Every thread wants every page, and there is room for all of them: one request each.
 #[test]
 fn one_request_for_each_page() {
-    fn test<P: Policy>(schedule: Schedule, seed: u64, paths: &[PathBuf]) {
-        let bench =
-            bench::<P>(schedule, |b| b.cache_size(16 * PAGE).direct((seed / 4).is_multiple_of(2)));
+    fn test<P: Policy>(tree: &Tree, schedule: Schedule, seed: u64, paths: &[PathBuf]) {
+        let bench = bench::<P>(tree, schedule, |b| {
+            b.cache_size(16 * PAGE).direct((seed / 4).is_multiple_of(2))
+        });
         bench.storm((2, 24), storms::PROGRAM_EVERY_PAGE, paths, [0; 4]).assert_clean(48);
         let stats = bench.session.stats();
         assert_eq!((stats.misses, stats.evictions), (5, 0), "{stats:?}");
         assert_eq!(bench.taken(gpu_abi::Op::Read), 5);
     }
-    let (_tree, _, paths) = files();
+    let (tree, _, paths) = files();
     explore(|schedule, seed| match seed / 8 % 3 {
-        0 => test::<HashClock>(schedule, seed, &paths[..1]),
-        1 => test::<RadixClock>(schedule, seed, &paths[..1]),
-        _ => test::<HashFifo>(schedule, seed, &paths[..1]),
+        0 => test::<HashClock>(&tree, schedule, seed, &paths[..1]),
+        1 => test::<RadixClock>(&tree, schedule, seed, &paths[..1]),
+        _ => test::<HashFifo>(&tree, schedule, seed, &paths[..1]),
     });
 }
 
 /// Warps and lanes side by side, views and reads, in a cache of eight pages.
 #[test]
 fn groups_side_by_side() {
-    let (_tree, large, paths) = files();
+    let (tree, large, paths) = files();
     explore(|schedule, seed| {
-        let bench = bench::<HashClock>(schedule, |b| {
+        let bench = bench::<HashClock>(&tree, schedule, |b| {
             b.cache_size(8 * PAGE).direct((seed / 4).is_multiple_of(2))
         });
         let large_only = std::slice::from_ref(&large);
@@ -147,10 +164,10 @@ fn groups_side_by_side() {
 /// Reads begun and adopted by others, read-ahead, quotas.
 #[test]
 fn prefetches_are_adopted_once() {
-    let (_tree, large, paths) = files();
+    let (tree, large, paths) = files();
     explore(|schedule, seed| {
         let direct = (seed / 4).is_multiple_of(2);
-        let bench = bench::<HashClock>(schedule, |b| {
+        let bench = bench::<HashClock>(&tree, schedule, |b| {
             b.cache_size(12 * PAGE).slots(12).calls(12).direct(direct)
         });
         let large_only = std::slice::from_ref(&large);
@@ -168,7 +185,7 @@ fn failed_opens_leave_nothing() {
     use conformance::device::ops::{GROUP_THREAD, OPEN, Op, failure};
     let (tree, large, mut paths) = files();
     let exists = paths.len() as u32;
-    paths.extend((0..2).map(|i| tree.path(format!("missing{i}"))));
+    paths.extend((0..2).map(|i| PathBuf::from(format!("missing{i}"))));
     let ops: Vec<Op> = (0..64)
         .map(|i| Op {
             what: OPEN,
@@ -177,7 +194,7 @@ fn failed_opens_leave_nothing() {
         })
         .collect();
     explore(|schedule, _| {
-        let bench = bench::<HashClock>(schedule, |b| b.cache_size(8 * PAGE));
+        let bench = bench::<HashClock>(&tree, schedule, |b| b.cache_size(8 * PAGE));
         let (results, _) = bench.ops((2, 24), GROUP_THREAD, &paths, &ops);
         for (op, result) in ops.iter().zip(results) {
             let size = 5 * PAGE + 7 * u64::from(op.path);
