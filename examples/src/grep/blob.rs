@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytemuck::{Zeroable, bytes_of, cast_slice};
 use gpu_kernels::grep::{
-    Accept, Find, Header, PROGRAM_MAGIC, PROGRAM_VERSION, Phrase, Run, Section, SetEntry,
+    Accept, Find, Header, PROGRAM_MAGIC, PROGRAM_VERSION, Phrase, Probe, Run, Section, SetEntry,
     SetHeader, Slot, WORD_INDEX_LEN, WordsHeader, block_hash, hash_run, prefix_hash,
 };
 
@@ -53,6 +53,9 @@ impl Parts {
     }
 }
 
+/// So many literals are looked for by their probes.
+pub(super) const PROBES_MAX: usize = 16;
+
 /// The section of a set of literals, all different and none of them empty; in lower case if they are to fold.
 pub(super) fn set(literals: &[Vec<u8>], fold: bool) -> Vec<u8> {
     let window = literals.iter().map(Vec::len).min().unwrap_or(1).max(1);
@@ -83,7 +86,10 @@ pub(super) fn set(literals: &[Vec<u8>], fold: bool) -> Vec<u8> {
     for i in 1..buckets.len() {
         buckets[i] += buckets[i - 1];
     }
-    let (rare_count, rare) = if fold { (0, [0; 4]) } else { rare_bytes(&order) };
+    let probes: Vec<Probe> = match order.len() {
+        ..=PROBES_MAX => order.iter().map(|l| probe(l, fold)).collect(),
+        _ => Vec::new(),
+    };
     let header = SetHeader {
         window: window as u32,
         block: block as u32,
@@ -91,28 +97,30 @@ pub(super) fn set(literals: &[Vec<u8>], fold: bool) -> Vec<u8> {
         bucket_bits,
         entries: entries.len() as u32,
         bytes: bytes.len() as u32,
-        rare_count,
+        probes: probes.len() as u32,
         longest: literals.iter().map(Vec::len).max().unwrap_or(0) as u32,
-        rare,
     };
     // The bucket bounds are odd in number; all that follows is made of `u32` too.
-    let tables: [&[u8]; 5] =
-        [bytes_of(&header), &shifts, cast_slice(&buckets), cast_slice(&entries), &bytes];
+    let tables: [&[u8]; 6] = [
+        bytes_of(&header),
+        &shifts,
+        cast_slice(&buckets),
+        cast_slice(&entries),
+        cast_slice(&probes),
+        &bytes,
+    ];
     tables.concat()
 }
 
-/// A byte of each of up to three literals by which to find them faster than by the window.
-fn rare_bytes(literals: &[&Vec<u8>]) -> (u32, [u32; 4]) {
-    let mut rare = [0u32; 4];
-    if literals.len() > 3 {
-        return (0, rare);
-    }
-    for (slot, literal) in rare.iter_mut().zip(literals) {
-        let best = (0..literal.len().min(256)).max_by_key(|&i| rarity(literal[i]));
-        let Some(at) = best.filter(|&i| rarity(literal[i]) >= 2) else { return (0, [0; 4]) };
-        *slot = literal[at] as u32 | (at as u32) << 8;
-    }
-    (literals.len() as u32, rare)
+/// The two rarest bytes of a literal; the same one twice if it has but one.
+fn probe(literal: &[u8], fold: bool) -> Probe {
+    // The vector code looks ahead as far as the farthest probe.
+    let mut places: Vec<usize> = (0..literal.len().min(64)).collect();
+    places.sort_by_key(|&at| std::cmp::Reverse(rarity(literal[at])));
+    let at = [places[0], places[places.len().min(2) - 1]];
+    let case = at.map(|at| if fold && literal[at].is_ascii_alphabetic() { 0x20 } else { 0 });
+    let bytes = [literal[at[0]] | case[0], literal[at[1]] | case[1]];
+    Probe { at: at.map(|at| at as u16), bytes, case }
 }
 
 /// How rare a byte is in prose and source code, roughly: greater is rarer.

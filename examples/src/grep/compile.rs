@@ -151,10 +151,9 @@ impl Compiler<'_> {
     fn find_literals(&mut self, literals: &[Vec<u8>]) -> Find {
         let fold = self.options.ignore_case;
         match literals {
-            [needle] => {
+            [needle] if !(fold && needle.iter().any(u8::is_ascii_alphabetic)) => {
                 self.parts.needle = needle.clone();
-                let cased = needle.iter().any(u8::is_ascii_alphabetic);
-                if fold && cased { Find::Folded } else { Find::Literal }
+                Find::Literal
             }
             _ => {
                 self.parts.set = blob::set(literals, fold);

@@ -13,6 +13,9 @@ type Literals = BTreeSet<Vec<u8>>;
 
 /// At most so many alternatives, of so many bytes each.
 const COUNT_MAX: usize = 64;
+/// Parts that follow each other are joined as long as that makes no more alternatives than can be
+/// looked for at once: fewer, shorter literals are found faster than many long ones.
+const JOINED_MAX: usize = super::blob::PROBES_MAX;
 const LEN_MAX: usize = 64;
 /// Classes of at most so many characters are spelled out.
 const CLASS_MAX: usize = 16;
@@ -39,11 +42,13 @@ struct Part {
 /// The literals that `hir` requires; `None` if none are worth searching for. With `fold` the
 /// expression ignores case: ASCII letters stand for both cases in the answer.
 pub(super) fn required(hir: &Hir, fold: bool) -> Option<Required> {
-    let part = part(hir, fold);
-    let exact = part.exact.is_some() && !part.looks;
-    let best = better(part.best, part.exact)?;
+    let Part { exact: all, best, looks } = part(hir, fold);
+    // At equal worth, better exact ones, which need no DFA to confirm them.
+    let exact = !looks
+        && all.as_ref().is_some_and(|a| better(best.clone(), all.clone()) == Some(a.clone()));
+    let best = better(best, all)?;
     // Literals that stand in most lines only add to the work of the DFA.
-    let weak = !exact && score(&best) < 20;
+    let weak = !exact && score(&best) < 14;
     if weak || best.iter().any(Vec::is_empty) {
         return None;
     }
@@ -95,12 +100,14 @@ fn part(hir: &Hir, fold: bool) -> Part {
                 if longer.is_none() {
                     whole = false;
                     best = better(best, run.take());
-                    best = better(best, sub.best);
+                } else if sub.exact.as_ref().is_some_and(|e| e.len() > 1) {
+                    best = better(best, run.take());
                 }
+                best = better(best, sub.best);
                 run = longer.or(sub.exact);
             }
             if whole {
-                return Part { exact: run, best: None, looks };
+                return Part { exact: run, best, looks };
             }
             Part { exact: None, best: better(best, run), looks }
         }
@@ -166,7 +173,7 @@ fn spell(class: &Class, fold: bool) -> Option<Literals> {
 }
 
 fn product(a: &Literals, b: &Literals) -> Option<Literals> {
-    if a.len() * b.len() > COUNT_MAX {
+    if a.len() * b.len() > JOINED_MAX.max(a.len()).max(b.len()) {
         return None;
     }
     let mut all = Literals::new();
@@ -183,7 +190,7 @@ fn product(a: &Literals, b: &Literals) -> Option<Literals> {
 
 fn better(a: Option<Literals>, b: Option<Literals>) -> Option<Literals> {
     match (a, b) {
-        (Some(a), Some(b)) => Some(if score(&b) > score(&a) { b } else { a }),
+        (Some(a), Some(b)) => Some(if score(&b) >= score(&a) { b } else { a }),
         (a, b) => a.or(b),
     }
 }
@@ -192,7 +199,7 @@ fn better(a: Option<Literals>, b: Option<Literals>) -> Option<Literals> {
 fn score(literals: &Literals) -> i64 {
     let one = |l: &Vec<u8>| l.iter().take(12).map(|&b| 4 + super::blob::rarity(b) as i64).sum();
     let weakest: i64 = literals.iter().map(one).min().unwrap_or(0);
-    weakest * 2 - 3 * literals.len().ilog2() as i64
+    weakest * 2 - 6 * i64::from(literals.len().max(1).ilog2())
 }
 
 #[cfg(test)]
@@ -220,6 +227,7 @@ mod tests {
     #[test]
     fn literals_are_found_anywhere() {
         assert_eq!(of("unsafe fn", false), some(&["unsafe fn"], true));
+        assert_eq!(of("unsafe[0-9]", false), some(&["unsafe"], false));
         assert_eq!(of("[a-z]+_unsafe[0-9]", false), some(&["_unsafe"], false));
         assert_eq!(of("foo(bar|bazz)quux", false), some(&["foobarquux", "foobazzquux"], true));
         assert_eq!(of("x*y?[0-9]+", false), None);

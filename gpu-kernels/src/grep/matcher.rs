@@ -6,7 +6,6 @@ use regex_automata::dfa::Automaton;
 use regex_automata::{Anchored, Input, MatchErrorKind};
 
 use super::chars::Chars;
-use super::literal::Folded;
 use super::program::{Accept, Find, Program, ProgramFlags};
 
 /// What ends lines.
@@ -78,7 +77,6 @@ impl From<bool> for Verdict {
 pub struct Matcher<'p> {
     program: &'p Program<'p>,
     finder: Option<Finder<'p>>,
-    folded: Option<Folded<'p>>,
     chars: Chars<'p>,
     fold: bool,
 }
@@ -87,11 +85,9 @@ impl<'p> Matcher<'p> {
     /// Builds what a search needs beyond the program: cheap, but not free; once per thread.
     pub fn new(program: &'p Program<'p>) -> Self {
         let literal = program.find == Find::Literal;
-        let folded = program.find == Find::Folded;
         let utf8 = program.flags.has(ProgramFlags::UTF8);
         Matcher {
             finder: literal.then(|| Finder::new(program.needle)),
-            folded: folded.then(|| Folded::new(program)),
             chars: Chars { utf8, words: program.word_chars },
             fold: program.flags.has(ProgramFlags::FOLD),
             program,
@@ -107,7 +103,7 @@ impl<'p> Matcher<'p> {
     /// Length of the longest literal, if every match has one of the program's literals.
     pub(super) fn reach(&self) -> Option<usize> {
         match self.program.find {
-            Find::Literal | Find::Folded => Some(self.program.needle.len()),
+            Find::Literal => Some(self.program.needle.len()),
             Find::Set => self.program.set.as_ref().map(|set| set.longest()),
             _ => None,
         }
@@ -160,7 +156,6 @@ impl<'p> Matcher<'p> {
         let single = |i: usize| (from + i, from + i + len);
         match self.program.find {
             Find::Literal => self.finder.as_ref()?.find(&hay[from..]).map(single),
-            Find::Folded => self.folded?.find(&hay[from..]).map(single),
             Find::Set => {
                 let set = self.program.set.as_ref()?;
                 if self.fold {

@@ -19,7 +19,6 @@ mod chars;
 mod item;
 mod kernel;
 mod lines;
-mod literal;
 mod matcher;
 mod program;
 mod search;
@@ -37,5 +36,5 @@ pub use program::{
     Section,
 };
 pub use search::{Pages, search_item};
-pub use set::{SetEntry, SetHeader, block_hash, prefix_hash};
+pub use set::{Probe, SetEntry, SetHeader, block_hash, prefix_hash};
 pub use words::{Phrase, Run, Slot, WordsHeader, hash_run};

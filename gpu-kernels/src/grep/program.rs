@@ -43,16 +43,14 @@ pub enum Find {
     Everything = 1,
     /// Lines with the needle.
     Literal = 2,
-    /// Lines with the needle in any ASCII case; the needle is in lower case.
-    Folded = 3,
-    /// Lines with one of several literals.
-    Set = 4,
+    /// Lines with one of several literals, or with one in any ASCII case.
+    Set = 3,
     /// Lines in which the DFA finds a match.
-    Dfa = 5,
+    Dfa = 4,
     /// Lines with one of many words, each bounded by non-word characters.
-    Words = 6,
+    Words = 5,
     /// Lines equal to one of many strings.
-    Whole = 7,
+    Whole = 6,
 }
 
 /// What makes a line that was found a matching line.
@@ -209,11 +207,10 @@ impl<'p> Program<'p> {
             0 => Find::Nothing,
             1 => Find::Everything,
             2 => Find::Literal,
-            3 => Find::Folded,
-            4 => Find::Set,
-            5 => Find::Dfa,
-            6 => Find::Words,
-            7 => Find::Whole,
+            3 => Find::Set,
+            4 => Find::Dfa,
+            5 => Find::Words,
+            6 => Find::Whole,
             _ => return Err(ProgramError::Kind),
         };
         let accept = match header.accept {
@@ -248,7 +245,7 @@ impl<'p> Program<'p> {
     fn kinds_have_sections(&self) -> Result<(), ProgramError> {
         let found = match self.find {
             Find::Nothing | Find::Everything => true,
-            Find::Literal | Find::Folded => !self.needle.is_empty(),
+            Find::Literal => !self.needle.is_empty(),
             Find::Set => self.set.is_some(),
             Find::Dfa => self.dfa.is_some(),
             Find::Words | Find::Whole => self.words.is_some(),
@@ -256,7 +253,7 @@ impl<'p> Program<'p> {
         let accepted = match self.accept {
             Accept::Hit => true,
             Accept::Word | Accept::Line => {
-                matches!(self.find, Find::Literal | Find::Folded | Find::Set)
+                matches!(self.find, Find::Literal | Find::Set)
             }
             Accept::Dfa | Accept::DfaWord => self.dfa.is_some(),
         };

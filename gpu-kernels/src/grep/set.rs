@@ -5,6 +5,11 @@
 //! window (a *block* of one or two) index a table of shifts: how far the window may move because
 //! no literal has that block nearer its end. At shift zero the first bytes of the window choose
 //! a bucket of literals to compare.
+//!
+//! Where it does not matter which literal comes first, a few literals are found faster by *probes*:
+//! two bytes of each, rare ones, are compared at all places of a stretch of text at once, which
+//! compilers turn into vector code on any target. (The packed pairs of the crate memchr, for several
+//! needles and for both cases.)
 
 use bytemuck::{Pod, Zeroable};
 
@@ -26,13 +31,10 @@ pub struct SetHeader {
     pub entries: u32,
     /// Bytes of all literals together.
     pub bytes: u32,
-    /// Number of rare bytes, 0 to 3; with any, `rare` replaces the window where order does not
-    /// matter.
-    pub rare_count: u32,
+    /// Number of [`Probe`]s: as many as entries, or none.
+    pub probes: u32,
     /// Length of the longest literal in bytes.
     pub longest: u32,
-    /// A rare byte of entry `i`, in the low eight bits, and its offset in the literal above.
-    pub rare: [u32; 4],
 }
 
 /// One literal. Those of a bucket stand together, longest first.
@@ -44,6 +46,21 @@ pub struct SetEntry {
     /// Bytes.
     pub len: u32,
 }
+
+/// Two bytes of the entry of the same number, to look for first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Probe {
+    /// Offsets of the two in the literal.
+    pub at: [u16; 2],
+    /// The bytes, with the bits of `case` set.
+    pub bytes: [u8; 2],
+    /// The bits in which bytes of the text may differ.
+    pub case: [u8; 2],
+}
+
+/// Places that the probes are compared at together: a multiple of every vector's width.
+const LANES: usize = 32;
 
 /// Index into the table of shifts for the block that is `bytes`.
 #[inline]
@@ -79,8 +96,9 @@ pub(super) struct Set<'p> {
     entries: &'p [SetEntry],
     bytes: &'p [u8],
     longest: usize,
-    rare_count: u32,
-    rare: [u32; 4],
+    probes: &'p [Probe],
+    /// Greatest offset of a probe.
+    ahead: usize,
 }
 
 impl<'p> Set<'p> {
@@ -91,14 +109,16 @@ impl<'p> Set<'p> {
         if !(8..=16).contains(&h.shift_bits)
             || !(1..=20).contains(&h.bucket_bits)
             || !matches!((h.block, window), (1, 1..) | (2, 2..))
-            || h.rare_count > 3
+            || (h.probes != 0 && h.probes != h.entries)
         {
             return Err(ProgramError::Table);
         }
         let (shifts, rest) = table::<u8>(rest, 1 << h.shift_bits)?;
         let (buckets, rest) = table::<u32>(rest, (1 << h.bucket_bits) + 1)?;
         let (entries, rest) = table::<SetEntry>(rest, h.entries as usize)?;
+        let (probes, rest) = table::<Probe>(rest, h.probes as usize)?;
         let (bytes, _) = table::<u8>(rest, h.bytes as usize)?;
+        let ahead = probes.iter().flat_map(|p| p.at).max().unwrap_or(0) as usize;
         Ok(Set {
             window,
             block: h.block as usize,
@@ -109,8 +129,8 @@ impl<'p> Set<'p> {
             entries,
             bytes,
             longest: h.longest as usize,
-            rare_count: h.rare_count,
-            rare: h.rare,
+            probes,
+            ahead,
         })
     }
 
@@ -123,7 +143,9 @@ impl<'p> Set<'p> {
         };
         let ordered = self.buckets.is_sorted()
             && self.buckets.last().is_none_or(|&b| b as usize <= self.entries.len());
-        if ordered && self.entries.iter().all(literal_fits) {
+        let probe_fits = |(p, e): (&Probe, &SetEntry)| p.at.iter().all(|&at| u32::from(at) < e.len);
+        let probes_fit = self.probes.iter().zip(self.entries).all(probe_fits);
+        if ordered && probes_fit && self.entries.iter().all(literal_fits) {
             Ok(())
         } else {
             Err(ProgramError::Table)
@@ -168,36 +190,44 @@ impl<'p> Set<'p> {
         None
     }
 
-    /// Some place at or after `from` where a literal stands, not always the first: enough to
-    /// tell that a line matches.
+    /// Some place at or after `from` where a literal stands, not always the first, but the first of
+    /// a line before all of later lines.
     pub(super) fn find_any<const FOLD: bool>(
         &self,
         hay: &[u8],
         from: usize,
     ) -> Option<(usize, usize)> {
-        let (count, [a, b, c, _]) = (self.rare_count, self.rare);
-        if count == 0 {
+        if self.probes.is_empty() {
             return self.find::<FOLD>(hay, from, |_, _| true);
         }
         let mut at = from;
-        loop {
-            let rest = &hay[at..];
-            at += match count {
-                1 => memchr::memchr(a as u8, rest),
-                2 => memchr::memchr2(a as u8, b as u8, rest),
-                _ => memchr::memchr3(a as u8, b as u8, c as u8, rest),
-            }?;
-            for (rare, entry) in self.rare.iter().zip(self.entries) {
-                if *rare as u8 == hay[at]
-                    && let Some(start) = at.checked_sub((rare >> 8) as usize)
-                    && start >= from
-                    && let Some(end) = self.stands::<FOLD>(hay, start, entry)
-                {
-                    return Some((start, end));
+        while let Some(stretch) = hay.get(at..at + self.ahead + LANES) {
+            let mut lanes = [0u8; LANES];
+            for p in self.probes {
+                let [first, second] = p.at.map(|offset| &stretch[offset as usize..][..LANES]);
+                for ((lane, a), b) in lanes.iter_mut().zip(first).zip(second) {
+                    let (a, b) = match FOLD {
+                        true => (a | p.case[0], b | p.case[1]),
+                        false => (*a, *b),
+                    };
+                    *lane |= ((a == p.bytes[0]) & (b == p.bytes[1])) as u8;
                 }
             }
-            at += 1;
+            if lanes.iter().fold(0, |all, lane| all | lane) != 0 {
+                for (lane, _) in lanes.iter().enumerate().filter(|(_, hit)| **hit != 0) {
+                    if let Some(end) = self.any_stands::<FOLD>(hay, at + lane) {
+                        return Some((at + lane, end));
+                    }
+                }
+            }
+            at += LANES;
         }
+        (at..hay.len()).find_map(|at| Some((at, self.any_stands::<FOLD>(hay, at)?)))
+    }
+
+    /// End of some literal that stands at `at`.
+    fn any_stands<const FOLD: bool>(&self, hay: &[u8], at: usize) -> Option<usize> {
+        self.entries.iter().find_map(|entry| self.stands::<FOLD>(hay, at, entry))
     }
 
     #[inline]
