@@ -14,8 +14,8 @@ const SEEDS: u64 = 1000;
 /// The environment variable that asks for another number of them: a campaign.
 const SEEDS_VARIABLE: &str = "CONFORMANCE_SEEDS";
 
-/// Runs `test` under schedule after schedule, or under the one that the environment names.
-fn explore(test: impl Fn(Schedule, u64)) {
+/// Runs `test` under as many schedules, or under the one that the environment names.
+fn explore(seeds: u64, test: impl Fn(Schedule, u64)) {
     let run = |schedule, seed| {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| test(schedule, seed))) {
             let name = std::thread::current().name().unwrap_or_default().to_owned();
@@ -37,7 +37,7 @@ fn explore(test: impl Fn(Schedule, u64)) {
         Err(e) => panic!("{e}"),
     }
     let seeds = std::env::var(SEEDS_VARIABLE)
-        .map_or(SEEDS, |text| text.parse().expect("CONFORMANCE_SEEDS is a number"));
+        .map_or(seeds, |text| text.parse().expect("CONFORMANCE_SEEDS is a number"));
     for seed in 0..seeds {
         // What else a test varies follows from the seed, so that the schedule alone replays it.
         run(
@@ -119,7 +119,7 @@ fn churn() {
         assert_nothing_leaked(&bench, frames, large, paths);
     }
     let (tree, large, paths) = files();
-    explore(|schedule, seed| match seed / 8 % 3 {
+    explore(SEEDS, |schedule, seed| match seed / 8 % 3 {
         0 => test::<HashClock>(&tree, schedule, seed, &large, &paths),
         1 => test::<RadixClock>(&tree, schedule, seed, &large, &paths),
         _ => test::<HashFifo>(&tree, schedule, seed, &large, &paths),
@@ -139,7 +139,7 @@ fn one_request_for_each_page() {
         assert_eq!(bench.taken(gpu_abi::Op::Read), 5);
     }
     let (tree, _, paths) = files();
-    explore(|schedule, seed| match seed / 8 % 3 {
+    explore(SEEDS, |schedule, seed| match seed / 8 % 3 {
         0 => test::<HashClock>(&tree, schedule, seed, &paths[..1]),
         1 => test::<RadixClock>(&tree, schedule, seed, &paths[..1]),
         _ => test::<HashFifo>(&tree, schedule, seed, &paths[..1]),
@@ -150,7 +150,7 @@ fn one_request_for_each_page() {
 #[test]
 fn groups_side_by_side() {
     let (tree, large, paths) = files();
-    explore(|schedule, seed| {
+    explore(SEEDS, |schedule, seed| {
         let bench = bench::<HashClock>(&tree, schedule, |b| {
             b.cache_size(8 * PAGE).direct((seed / 4).is_multiple_of(2))
         });
@@ -165,7 +165,7 @@ fn groups_side_by_side() {
 #[test]
 fn prefetches_are_adopted_once() {
     let (tree, large, paths) = files();
-    explore(|schedule, seed| {
+    explore(SEEDS, |schedule, seed| {
         let direct = (seed / 4).is_multiple_of(2);
         let bench = bench::<HashClock>(&tree, schedule, |b| {
             b.cache_size(12 * PAGE).slots(12).calls(12).direct(direct)
@@ -193,13 +193,37 @@ fn failed_opens_leave_nothing() {
             ..bytemuck::Zeroable::zeroed()
         })
         .collect();
-    explore(|schedule, _| {
+    explore(SEEDS, |schedule, _| {
         let bench = bench::<HashClock>(&tree, schedule, |b| b.cache_size(8 * PAGE));
         let (results, _) = bench.ops((2, 24), GROUP_THREAD, &paths, &ops);
         for (op, result) in ops.iter().zip(results) {
             let size = 5 * PAGE + 7 * u64::from(op.path);
             let want = if op.path < exists { size } else { failure(gpufs::Errno::ENOENT) };
             assert_eq!(result as i64, want as i64);
+        }
+        assert_nothing_leaked(&bench, 8, &large, &paths);
+    });
+}
+
+/// One file, opened and closed by all at once, from few records: each is its record again and again,
+/// and those who come by an old entry of the table get the file all the same.
+#[test]
+fn one_name_again_and_again() {
+    use conformance::device::ops::{GROUP_THREAD, OPEN, Op};
+    let (tree, large, paths) = files();
+    explore(4 * SEEDS, |schedule, seed| {
+        let bench = bench::<HashClock>(&tree, schedule, |b| b.cache_size(8 * PAGE));
+        let path = (seed / 4 % 8) as u32;
+        // Sometimes another file takes the records in between.
+        let op = |i: u64| Op {
+            what: OPEN,
+            path: if i % 5 == seed / 32 % 10 { (path + 1) % 8 } else { path },
+            ..bytemuck::Zeroable::zeroed()
+        };
+        let ops: Vec<Op> = (0..32).map(op).collect();
+        let (results, _) = bench.ops((2, 4), GROUP_THREAD, &paths, &ops);
+        for (op, result) in ops.iter().zip(results) {
+            assert_eq!(result as i64, 5 * PAGE as i64 + 7 * i64::from(op.path));
         }
         assert_nothing_leaked(&bench, 8, &large, &paths);
     });
