@@ -87,7 +87,8 @@ impl Host for Inline {
     fn unpark(&self, _worker: usize) {
         // Whoever sleeps watches the doorbell; that is the device's word, and here we are the device.
         let bell = &self.0.header().device.doorbell;
-        bell.fetch_add(1, Ordering::Relaxed);
+        // Not by counting up: the next request of the device may store that very value.
+        bell.fetch_xor(1 << 31, Ordering::Relaxed);
         wake_all(bell);
     }
 }
