@@ -1,6 +1,8 @@
 //! Every figure that the README quotes, side by side with its peer.
 //!
-//!     cargo run --release -p bench -- [NAME…] [--list] [--quick] [--json FILE] [--plot DIR]
+//! ```text
+//! cargo run --release -p bench -- [NAME…] [--list] [--quick] [--json FILE] [--plot DIR]
+//! ```
 //!
 //! Each measure runs in the same process run as its peer, in turns (A B A B …) after a round of each
 //! that is not counted; a figure is the median of the rounds, with the least and the most beside it. Answers
