@@ -3,21 +3,22 @@
 //! ```text
 //!   in the module (device memory)          where the host likes, best in its own memory
 //!   gpu_rt_log: Control                    slots: [Slot; n], zeroed before a launch
-//!   ┌───────────────┬───────┬──────┐       ┌─────┬─────┬────────┬────────────────────┐
-//!   │ address       │ slots │ next │       │ seq │ len │ thread │ text, 240 bytes    │ × n
-//!   └───────┬───────┴───────┴──────┘       └─────┴─────┴────────┴────────────────────┘
-//!           └────────────────────────────────^
+//!   ┌─────────┬───────┬──────┬──────────┐  ┌─────┬─────┬────────┬─────────────────┐
+//!   │ address │ slots │ next │ panicked │  │ seq │ len │ thread │ text, 240 bytes │ × n
+//!   └────┬────┴───────┴──────┴──────────┘  └─────┴─────┴────────┴─────────────────┘
+//!        └─────────────────────────────────^
 //! ```
 //!
 //! | word | writer |
 //! |---|---|
 //! | `address`, `slots` | the host, before a launch; zero keeps no log |
-//! | `next` | device threads: the number of the next line, never more than the host has slots for by much |
+//! | `next` | device threads: the number of the next line; zeroed by the host before a launch |
+//! | `panicked` | the first thread that panics; zeroed likewise |
 //! | a slot | the thread that drew its number, which publishes it by `seq` = number + 1 |
 //!
-//! A launch keeps the first `slots` lines and drops the rest, longer lines are cut, and nobody
-//! waits. Slots in the host's memory can be read even when a panic has taken the device's context
-//! down.
+//! A launch keeps the first `slots` - 1 lines and drops the rest; the last slot is for the first
+//! panic. Longer lines are cut, and nobody waits. Slots in the host's memory can be read even when
+//! a panic has taken the device's context down.
 //!
 //! The emulator does not come here: it has its own log.
 
@@ -55,6 +56,9 @@ pub struct Control {
     pub slots: DeviceAtomicU32,
     /// The number of the next line.
     pub next: DeviceAtomicU32,
+    /// Not zero once a panic has taken the last slot.
+    pub panicked: DeviceAtomicU32,
+    reserved: u32,
 }
 
 /// Room for one line. Zeroed memory is an empty slot.
@@ -70,7 +74,7 @@ pub struct Slot {
 
 // The model checker's words are larger, and nothing of this is modelled.
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Slot>() == 256 && size_of::<Control>() == 16);
+const _: () = assert!(size_of::<Slot>() == 256 && size_of::<Control>() == 24);
 
 // SAFETY: the plain fields are written by the one thread that drew the slot's number, and read only
 // after it has published them by `seq`.
@@ -104,6 +108,8 @@ impl Control {
             address: DeviceAtomicU64::new(0),
             slots: DeviceAtomicU32::new(0),
             next: DeviceAtomicU32::new(0),
+            panicked: DeviceAtomicU32::new(0),
+            reserved: 0,
         }
     }
 
@@ -115,6 +121,8 @@ impl Control {
             address: DeviceAtomicU64::new(0),
             slots: DeviceAtomicU32::new(0),
             next: DeviceAtomicU32::new(0),
+            panicked: DeviceAtomicU32::new(0),
+            reserved: 0,
         }
     }
 
@@ -123,53 +131,44 @@ impl Control {
     /// # Safety
     /// Unless `address` is zero, it must be that of `slots` slots, zeroed when `next` was, which
     /// live as long as this is called, and to which nobody else writes.
-    pub unsafe fn line(&self, thread: u64, message: fmt::Arguments<'_>) {
+    pub unsafe fn write(&self, kind: Kind, thread: u64, message: fmt::Arguments<'_>) {
         // SAFETY: the same contract.
-        let Some((number, slot)) = (unsafe { self.draw() }) else { return };
+        let Some((number, slot)) = (unsafe { self.draw(kind) }) else { return };
         // SAFETY: the number is ours alone, so the slot is until it is published.
         let mut text = Text { bytes: unsafe { &mut *slot.text.get() }, len: 0, cut: false };
         // An error of a formatted value ends the line where it occurred.
         text.cut |= text.write_fmt(message).is_err();
-        let word = text.word();
+        let cut = if text.cut { CUT } else { 0 };
+        let word = text.len as u32 | cut | if kind == Kind::Panic { PANIC } else { 0 };
         slot.publish(number, thread, word);
-    }
-
-    /// Leaves the place and message of a panic, as [`Kind::Panic`], without any formatting.
-    ///
-    /// # Safety
-    /// As [`Control::line`].
-    pub unsafe fn panic(&self, thread: u64, (file, line): (&str, u32), message: &str) {
-        // SAFETY: the same contract.
-        let Some((number, slot)) = (unsafe { self.draw() }) else { return };
-        // SAFETY: the number is ours alone, so the slot is until it is published.
-        let mut text = Text { bytes: unsafe { &mut *slot.text.get() }, len: 0, cut: false };
-        text.push(file);
-        text.push(":");
-        text.push_number(line);
-        text.push(": ");
-        text.push(message);
-        let word = text.word() | PANIC;
-        slot.publish(number, thread, word);
-        // What follows ends the launch; the line must have left the device by then.
-        fence_system(Ordering::SeqCst);
+        if kind == Kind::Panic {
+            // What follows ends the launch; the line must have left the device by then.
+            fence_system(Ordering::SeqCst);
+        }
     }
 
     /// A number and its slot.
     ///
     /// # Safety
-    /// As [`Control::line`].
-    unsafe fn draw(&self) -> Option<(u32, &Slot)> {
+    /// As [`Control::write`].
+    unsafe fn draw(&self, kind: Kind) -> Option<(u32, &Slot)> {
         // Relaxed, all: the host wrote them before the launch; numbers need only be distinct.
-        let (address, slots) =
-            (self.address.load(Ordering::Relaxed), self.slots.load(Ordering::Relaxed));
-        // The first look keeps the number from ever going around.
-        if address == 0 || self.next.load(Ordering::Relaxed) >= slots {
+        let address = self.address.load(Ordering::Relaxed);
+        let last = self.slots.load(Ordering::Relaxed).checked_sub(1)?;
+        let number = if kind == Kind::Panic {
+            (self.panicked.swap(1, Ordering::Relaxed) == 0).then_some(last)?
+        } else {
+            // The first look keeps the number from ever going around.
+            if self.next.load(Ordering::Relaxed) >= last {
+                return None;
+            }
+            self.next.fetch_add(1, Ordering::Relaxed)
+        };
+        if address == 0 || (kind == Kind::Line && number >= last) {
             return None;
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller vouches for `slots` slots, and `number` is below that.
-        (number < slots)
-            .then(|| (number, unsafe { &*(address as *const Slot).add(number as usize) }))
+        // SAFETY: the caller vouches for the slots, and `number` is that of one.
+        Some((number, unsafe { &*(address as *const Slot).add(number as usize) }))
     }
 }
 
@@ -211,44 +210,21 @@ struct Text<'a> {
     cut: bool,
 }
 
-impl Text<'_> {
-    fn push(&mut self, s: &str) {
+impl Write for Text<'_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
         if self.cut {
-            return;
+            return Ok(());
         }
         let mut take = s.len().min(TEXT - self.len);
         while !s.is_char_boundary(take) {
             take -= 1;
         }
-        // One byte at a time and without checks that could panic: this is what panics call.
+        // Without checks that could panic: this is what panics call.
         for (to, from) in self.bytes.iter_mut().skip(self.len).zip(s.as_bytes().iter().take(take)) {
             *to = *from;
         }
         self.len += take;
         self.cut = take < s.len();
-    }
-
-    fn push_number(&mut self, mut number: u32) {
-        let mut power = 1_000_000_000;
-        while power > number.max(1) {
-            power /= 10;
-        }
-        while power > 0 {
-            let digit = (number / power) as usize;
-            self.push("0123456789".get(digit..=digit).unwrap_or_default());
-            number %= power;
-            power /= 10;
-        }
-    }
-
-    fn word(&self) -> u32 {
-        self.len as u32 | if self.cut { CUT } else { 0 }
-    }
-}
-
-impl Write for Text<'_> {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.push(s);
         Ok(())
     }
 }
@@ -282,19 +258,23 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_first_lines_and_drops_the_rest() {
-        let (control, slots) = log(2);
+    fn keeps_the_first_lines_and_the_first_panic() {
+        let (control, slots) = log(3);
         for thread in 0..5 {
             // SAFETY: the slots live.
-            unsafe { control.line(thread, format_args!("line {thread}")) };
+            unsafe { control.write(Kind::Line, thread, format_args!("line {thread}")) };
         }
-        assert_eq!(texts(&slots), [(0, "line 0"), (1, "line 1")]);
+        for thread in 5..7 {
+            // SAFETY: the slots live.
+            unsafe { control.write(Kind::Panic, thread, format_args!("panic {thread}")) };
+        }
+        assert_eq!(texts(&slots), [(0, "line 0"), (1, "line 1"), (5, "panic 5")]);
     }
 
     #[test]
     fn without_slots_nothing_happens() {
         // SAFETY: no slots.
-        unsafe { Control::new().panic(0, ("a.rs", 1), "into the void") };
+        unsafe { Control::new().write(Kind::Panic, 0, format_args!("into the void")) };
     }
 
     #[test]
@@ -302,31 +282,17 @@ mod tests {
         let (control, slots) = log(1);
         let long = String::from("a") + &"é".repeat(TEXT);
         // SAFETY: the slots live.
-        unsafe { control.line(7, format_args!("{long}")) };
+        unsafe { control.write(Kind::Panic, 7, format_args!("{long}")) };
         let line = slots[0].line(0).unwrap();
-        assert_eq!((line.kind, line.cut, line.text.len()), (Kind::Line, true, TEXT - 1));
+        assert_eq!((line.kind, line.cut, line.text.len()), (Kind::Panic, true, TEXT - 1));
         assert!(long.starts_with(line.text));
     }
 
     #[test]
-    fn panics_name_their_place() {
-        for (number, text) in
-            [(0, "0"), (7, "7"), (10, "10"), (1203, "1203"), (u32::MAX, "4294967295")]
-        {
-            let (control, slots) = log(1);
-            // SAFETY: the slots live.
-            unsafe { control.panic(3, ("src/a.rs", number), "no such page") };
-            let line = slots[0].line(0).unwrap();
-            assert_eq!(line.text, std::format!("src/a.rs:{text}: no such page"));
-            assert_eq!((line.kind, line.thread), (Kind::Panic, 3));
-        }
-    }
-
-    #[test]
     fn a_slot_of_another_number_is_no_line() {
-        let (control, slots) = log(1);
+        let (control, slots) = log(2);
         // SAFETY: the slots live.
-        unsafe { control.line(0, format_args!("x")) };
+        unsafe { control.write(Kind::Line, 0, format_args!("x")) };
         assert!(slots[0].line(1).is_none());
     }
 }

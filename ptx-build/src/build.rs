@@ -182,6 +182,8 @@ fn sources(target_dir: &Path) -> Vec<PathBuf> {
     let notes = entries.filter(|path| path.extension().is_some_and(|e| e == "d"));
     let texts = notes.filter_map(|path| std::fs::read_to_string(path).ok());
     let mut sources: Vec<_> = texts.flat_map(|text| dependencies(&text)).collect();
+    // What is generated on the way would always be newer than what depends on it.
+    sources.retain(|source| !source.starts_with(target_dir));
     sources.sort();
     sources.dedup();
     sources

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Why a kernel crate could not be compiled or checked.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum Error {
     /// No installed compiler can compile for the GPU.
     #[error("no Rust toolchain here can compile for {target}:\n{tried}{REMEDY}", target = crate::TARGET)]
@@ -70,6 +70,13 @@ install one of these, whichever is easiest:
   rustup component add rust-src
   apt-get install rustc-web rust-web-src   (Debian; it does not disturb rustup)
 or name a compiler that has one of them in PTX_RUSTC";
+
+/// As the message: a build script whose `main` returns an error is shown this way.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
 
 impl Error {
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {

@@ -1,0 +1,3 @@
+fn main() -> Result<(), ptx_build::Error> {
+    ptx_build::build_script()
+}
