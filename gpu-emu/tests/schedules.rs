@@ -2,7 +2,7 @@
 
 use gpu_emu::{Config, Emulator, Fault, LaunchConfig, Schedule};
 use gpu_rt::atomic::{DeviceAtomicU32, Ordering};
-use gpu_rt::{Block, Group, thread};
+use gpu_rt::{Block, Group, Warp, thread};
 
 #[test]
 fn names_are_parsed_as_they_are_displayed() {
@@ -73,4 +73,28 @@ fn virtual_time_jumps_when_everyone_waits() {
         assert!(gpu_rt::clock() - start >= hour);
     };
     emulator.run_fn("patient", LaunchConfig::new(1, 32), &kernel).unwrap();
+}
+
+/// A lane that holds what the others of its warp spin for asks who is there: under no schedule may it
+/// wait for all of them to stop spinning.
+#[test]
+fn converging_does_not_wait_for_those_who_spin() {
+    for schedule in
+        [Schedule::RoundRobin, Schedule::Random { seed: 5 }, Schedule::Pct { depth: 3, seed: 5 }]
+    {
+        let emulator = Emulator::new(Config::deterministic(schedule));
+        let (taken, done) = (DeviceAtomicU32::new(0), DeviceAtomicU32::new(0));
+        let kernel = || {
+            // Acquire: pairs with the Release below.
+            while taken.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+                gpu_rt::relax();
+            }
+            let group = Warp::converged();
+            assert!(group.mask() >> thread::lane_id() & 1 == 1);
+            done.fetch_add(1, Ordering::Relaxed);
+            taken.store(0, Ordering::Release);
+        };
+        emulator.run_fn("hold_and_converge", LaunchConfig::new(2, 64), &kernel).unwrap();
+        assert_eq!(done.load(Ordering::Relaxed), 128);
+    }
 }
