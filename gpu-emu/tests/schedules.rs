@@ -82,11 +82,16 @@ fn converging_does_not_wait_for_those_who_spin() {
     for schedule in
         [Schedule::RoundRobin, Schedule::Random { seed: 5 }, Schedule::Pct { depth: 3, seed: 5 }]
     {
-        let emulator = Emulator::new(Config::deterministic(schedule));
+        let config = Config { max_steps: 1_000_000, ..Config::deterministic(schedule) };
+        let emulator = Emulator::new(config);
         let (taken, done) = (DeviceAtomicU32::new(0), DeviceAtomicU32::new(0));
         let kernel = || {
             // Acquire: pairs with the Release below.
             while taken.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+                // Some of them are in the midst of it at any time.
+                for _ in 0..thread::lane_id() % 7 {
+                    let _ = taken.load(Ordering::Relaxed);
+                }
                 gpu_rt::relax();
             }
             let group = Warp::converged();
