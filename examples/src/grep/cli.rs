@@ -256,8 +256,9 @@ impl Command {
     pub fn selects_nothing(&self) -> bool {
         let options = &self.options;
         let all = matches!(&self.patterns[..], [p] if p.is_empty());
-        let none = all && self.settings.invert && !options.word && !options.line;
-        none || self.settings.max_count == 0
+        let inverted = all && self.settings.invert && !options.word && !options.line;
+        let none = self.patterns.is_empty() && !self.settings.invert;
+        inverted || none || self.settings.max_count == 0
     }
 }
 

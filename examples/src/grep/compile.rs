@@ -282,9 +282,13 @@ impl Compiler<'_> {
         };
         let accept = if find == Find::Dfa && accept == Accept::Dfa { Accept::Hit } else { accept };
         let bounded = word && !line;
-        let referee =
-            referee.map(|hir| Referee::new(&hir, self.word_ranges(), bounded)).transpose();
+        let referee = referee
+            .map(|hir| Referee::new(&hir, self.word_ranges(), bounded, self.utf8()))
+            .transpose();
         let referee = referee.map_err(|e| vec![e])?;
+        if referee.is_some() {
+            self.parts.flags |= ProgramFlags::UNDECIDED;
+        }
         Ok(self.done(find, accept, referee))
     }
 
@@ -411,4 +415,27 @@ fn add_starts(hir: &Hir, bits: &mut [u32; 8]) -> bool {
             subs.iter().fold(false, |empty, sub| add_starts(sub, bits) | empty)
         }
     }
+}
+
+/// The referee for patterns, also where their program needs none: what tests compare it with.
+///
+/// # Errors
+/// As [`compile`].
+pub fn referee(
+    patterns: &[Vec<u8>],
+    options: Options,
+    locale: &Locale,
+) -> Result<Referee, Vec<String>> {
+    let mut compiler = Compiler {
+        options,
+        locale,
+        folds: options.ignore_case.then(|| locale.folds()),
+        parts: Parts::default(),
+        warnings: Vec::new(),
+    };
+    let patterns: Vec<&[u8]> = patterns.iter().map(Vec::as_slice).collect();
+    let hir = compiler.read(&patterns, locale)?;
+    let hir = if options.line { anchored(hir) } else { hir };
+    let bounded = options.word && !options.line;
+    Referee::new(&hir, compiler.word_ranges(), bounded, compiler.utf8()).map_err(|e| vec![e])
 }

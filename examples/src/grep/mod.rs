@@ -1,5 +1,6 @@
 //! grep, searched by GPU threads: everything but the command line's last word.
 
+pub mod app;
 pub mod backend;
 mod binary;
 mod blob;

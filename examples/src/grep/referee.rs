@@ -13,6 +13,8 @@ pub struct Referee {
     words: Vec<(u32, u32)>,
     /// `-w`: matches stand between other characters.
     bounded: bool,
+    /// Characters are UTF-8, otherwise bytes.
+    utf8: bool,
 }
 
 /// The states that are alive at one place.
@@ -23,19 +25,22 @@ struct Alive {
 
 impl Referee {
     /// For lines that match `hir`.
-    pub(super) fn new(hir: &Hir, words: Vec<(u32, u32)>, bounded: bool) -> Result<Self, String> {
+    pub(super) fn new(
+        hir: &Hir,
+        words: Vec<(u32, u32)>,
+        bounded: bool,
+        utf8: bool,
+    ) -> Result<Self, String> {
         let config = thompson::Config::new().utf8(false).which_captures(WhichCaptures::None);
         let nfa = thompson::Compiler::new().configure(config).build_from_hir(hir);
         let nfa = nfa.map_err(|e| format!("Regular expression too big ({e})"))?;
-        Ok(Referee { nfa, words, bounded })
+        Ok(Referee { nfa, words, bounded, utf8 })
     }
 
     /// The leftmost, then longest match at or after `from`.
     pub fn next_span(&self, line: &[u8], from: usize, with_empty: bool) -> Option<(usize, usize)> {
         (from..=line.len()).find_map(|start| {
-            let splits =
-                line.get(start).is_some_and(|b| b & 0xc0 == 0x80) && self.char_around(line, start);
-            if splits {
+            if self.splits_char(line, start) {
                 return None;
             }
             if self.bounded && self.char_before(line, start).is_some_and(|c| self.is_word(c)) {
@@ -109,13 +114,9 @@ impl Referee {
     }
 
     fn looks(&self, look: Look, line: &[u8], at: usize) -> bool {
-        let before = self.context(line, at);
-        let after = match self.char_after(line, at) {
-            Some(c) => self.is_word(c),
-            None if at == line.len() => false,
-            // A byte that is no character counts as what stands before it, as in the C library.
-            None => before,
-        };
+        // A byte that is no character counts as one of a word here, as in GNU grep.
+        let before = at > 0 && self.char_before(line, at).is_none_or(|c| self.is_word(c));
+        let after = at < line.len() && self.char_after(line, at).is_none_or(|c| self.is_word(c));
         match look {
             Look::Start | Look::StartLF | Look::StartCRLF => at == 0,
             Look::End | Look::EndLF | Look::EndCRLF => at == line.len(),
@@ -128,31 +129,34 @@ impl Referee {
         }
     }
 
-    /// Whether the last character before `at` belongs to words, bytes that are none left out.
-    fn context(&self, line: &[u8], at: usize) -> bool {
-        let last = (0..=at).rev().find_map(|end| self.char_before(line, end));
-        last.is_some_and(|c| self.is_word(c))
-    }
-
-    fn char_before(&self, line: &[u8], at: usize) -> Option<char> {
+    fn char_before(&self, line: &[u8], at: usize) -> Option<u32> {
+        if !self.utf8 {
+            return line[..at].last().map(|&b| b.into());
+        }
         let tail = &line[at.saturating_sub(4)..at];
         let lead = tail.iter().rposition(|b| b & 0xc0 != 0x80)?;
-        std::str::from_utf8(&tail[lead..]).ok()?.chars().next_back()
+        std::str::from_utf8(&tail[lead..]).ok()?.chars().next_back().map(u32::from)
     }
 
-    fn char_after(&self, line: &[u8], at: usize) -> Option<char> {
+    fn char_after(&self, line: &[u8], at: usize) -> Option<u32> {
+        if !self.utf8 {
+            return line.get(at).map(|&b| b.into());
+        }
         let head = &line[at..line.len().min(at + 4)];
-        head.utf8_chunks().next()?.valid().chars().next()
+        head.utf8_chunks().next()?.valid().chars().next().map(u32::from)
     }
 
     /// Whether `at` lies inside a character of several bytes.
-    fn char_around(&self, line: &[u8], at: usize) -> bool {
-        let starts = (1..=3.min(at)).map(|back| at - back);
-        starts.into_iter().any(|s| self.char_after(line, s).is_some_and(|c| s + c.len_utf8() > at))
+    fn splits_char(&self, line: &[u8], at: usize) -> bool {
+        if !self.utf8 || line.get(at).is_none_or(|b| b & 0xc0 != 0x80) {
+            return false;
+        }
+        let len = |c: u32| char::from_u32(c).map_or(1, char::len_utf8);
+        (1..=3.min(at)).any(|back| self.char_after(line, at - back).is_some_and(|c| len(c) > back))
     }
 
-    fn is_word(&self, c: char) -> bool {
-        let at = self.words.partition_point(|r| r.1 < c as u32);
-        self.words.get(at).is_some_and(|r| r.0 <= c as u32)
+    fn is_word(&self, c: u32) -> bool {
+        let at = self.words.partition_point(|r| r.1 < c);
+        self.words.get(at).is_some_and(|r| r.0 <= c)
     }
 }

@@ -213,6 +213,10 @@ fn search(
             }
             Step::Failure => sheet.failed = true,
         }
+        if sheet.matched && writer.settings.output == Output::Quiet {
+            // Nothing that follows would have been looked at.
+            break;
+        }
     }
     sheet.flush();
     Ok((sheet, files.len() as u64))

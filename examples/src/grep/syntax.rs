@@ -4,6 +4,7 @@
 //! The two differ in which operators need a backslash, and in what an operator means where it has
 //! nothing to apply to. Both are described by what GNU grep 3.8 does, which POSIX leaves open:
 //! `*` at the start is a literal in the basic dialect and ignored, with a warning, in the other.
+//! Where its two engines disagree, as on the extended `^*a`, the one that finds lines is followed.
 
 use regex_syntax::hir::{Hir, Look, Repetition};
 

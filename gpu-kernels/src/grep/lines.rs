@@ -353,6 +353,11 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
 
     /// A matching line.
     fn matching(&mut self, block: &mut Block<'_>, hit: Hit, next: usize) -> ControlFlow<()> {
+        let line = &block.hay[hit.start..hit.end];
+        let spans = self.flags.0 & (TaskFlags::ONLY | TaskFlags::SPANS) != 0;
+        if spans && !self.matcher.tells_spans(line) {
+            return self.undecided(block, hit, next);
+        }
         if self.flags.has(TaskFlags::ONLY) {
             self.matches(block, hit)?;
         } else if self.flags.has(TaskFlags::LINES | TaskFlags::SPANS) {
@@ -405,15 +410,9 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
     fn line_with_spans(&mut self, block: &mut Block<'_>, hit: Hit, next: usize) -> ControlFlow<()> {
         let line = &block.hay[hit.start..hit.end];
         let matcher = self.matcher;
-        let mut spans = 0;
-        let mut from = 0;
-        loop {
-            match matcher.next_span(line, from, false) {
-                Ok(Some((_, end))) => from = end,
-                Ok(None) => break,
-                Err(_) => return self.undecided(block, hit, next),
-            }
-            spans += 1;
+        let (mut spans, mut from) = (0, 0);
+        while let Ok(Some((_, end))) = matcher.next_span(line, from, false) {
+            (spans, from) = (spans + 1, end);
         }
         let room = self.room(block, RecordKind::Spans, hit.start, next, 1, spans)?;
         let (mut at, mut from) = (0, 0);

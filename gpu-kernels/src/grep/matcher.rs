@@ -258,6 +258,21 @@ impl<'p> Matcher<'p> {
         }
     }
 
+    /// Whether all matches in `line` can be told.
+    pub(super) fn tells_spans(&self, line: &[u8]) -> bool {
+        if !self.program.flags.has(ProgramFlags::UNDECIDED) {
+            return true;
+        }
+        let mut from = 0;
+        loop {
+            match self.next_span(line, from, false) {
+                Ok(Some((_, end))) => from = end,
+                Ok(None) => return true,
+                Err(Undecided) => return false,
+            }
+        }
+    }
+
     /// The leftmost, then longest match in `line` at or after `from`; `with_empty`: also one of no
     /// bytes.
     pub fn next_span(

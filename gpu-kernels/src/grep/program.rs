@@ -78,6 +78,8 @@ impl ProgramFlags {
     pub const FOLD: u32 = 1;
     /// Text is UTF-8; otherwise each byte is a character.
     pub const UTF8: u32 = 2;
+    /// The DFA gives up on some lines.
+    pub const UNDECIDED: u32 = 4;
 
     /// Whether all bits of `bits` are set.
     pub fn has(self, bits: u32) -> bool {
