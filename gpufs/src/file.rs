@@ -1,9 +1,12 @@
 //! Open files: reading at an offset, mapping, describing.
 
+use crate::cache::Page;
 use crate::evict::{Clock, Eviction};
+use crate::frame::PageKey;
 use crate::index::{HashIndex, PageIndex};
 use crate::mount::Fs;
 use crate::view::View;
+use bytemuck::{Pod, Zeroable};
 use gpu_abi::{DeviceSlice, Errno, FileInfo, OpenFlags};
 use gpu_rt::atomic::{DeviceAtomicU32, DeviceAtomicU64, Ordering};
 use gpu_rt::{Group, mem};
@@ -169,6 +172,34 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 }
 
+/// A page's worth of a read, as its leader tells the group of it.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Step {
+    /// One of the below.
+    what: u32,
+    /// Not 0: the read has failed.
+    errno: u32,
+    /// The page that was copied from, still pinned.
+    page: Page,
+    /// Bytes copied.
+    len: u64,
+    /// The page to fetch.
+    number: u32,
+    reserved: u32,
+}
+
+impl Step {
+    /// The page is not in the cache.
+    const MISS: u32 = 0;
+    /// There was nothing left to read.
+    const END: u32 = 1;
+    /// Copied; there is more to read.
+    const MORE: u32 = 2;
+    /// Copied; that was all.
+    const LAST: u32 = 3;
+}
+
 impl<I: PageIndex, E: Eviction> File<I, E> {
     /// Bytes in the file when it was opened.
     #[inline]
@@ -243,32 +274,67 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         mut buf: impl IoBufMut,
         offset: u64,
     ) -> Result<usize, Errno> {
-        let (base, len) = buf.raw();
-        let [base, len] = group.broadcast([base as u64, len as u64]);
-        let want = self.clamp(offset, len as usize);
-        let page_size = self.fs.page_size();
+        let buf = buf.raw();
         let mut done = 0;
-        while done < want {
-            let at = offset + done as u64;
-            let page = self.fs.pin(group, self, self.page_number(at)?)?;
-            let start = at as usize & (page_size - 1);
-            let n = (page.len as usize).saturating_sub(start).min(want - done);
-            // SAFETY: the page is pinned, so its `len` bytes stay; the caller's buffer is `len`
-            // bytes long and exclusively ours, and the two cannot overlap.
-            unsafe {
-                let data = self.fs.frame_data(page.frame).add(start);
-                mem::copy(group, (base as usize as *mut u8).add(done), data, n);
+        loop {
+            let at = offset.wrapping_add(done);
+            // SAFETY: the plan copies from a page that stays pinned until it is carried out to the
+            // leader's buffer, exclusively ours; the two cannot overlap.
+            let mut step = unsafe { mem::copy_led(group, || self.begin_step(buf, at, done)) };
+            Errno::check(step.errno)?;
+            if step.what == Step::MISS {
+                let page = self.fs.pin(group, self, step.number)?;
+                // SAFETY: as above.
+                step = unsafe { mem::copy_led(group, || self.copy_step(buf, at, done, page)) };
             }
-            group.sync();
+            if step.what == Step::END {
+                return Ok(done as usize);
+            }
             if group.is_leader() {
-                self.fs.unpin(page, self.once);
+                self.fs.unpin(step.page, self.once);
             }
-            done += n;
-            if n == 0 || (page.len as usize) < page_size {
-                break;
+            done += step.len;
+            if step.what == Step::LAST {
+                return Ok(done as usize);
             }
         }
-        Ok(done)
+    }
+
+    /// A leader's look at where a read stands, `done` bytes into its buffer: copies if the page is
+    /// in the cache.
+    fn begin_step(&self, buf: (*mut u8, usize), at: u64, done: u64) -> (mem::Plan, Step) {
+        let none = Step::zeroed();
+        if self.clamp(at, buf.1 - done as usize) == 0 {
+            return (mem::Plan::NOTHING, Step { what: Step::END, ..none });
+        }
+        let number = match self.page_number(at) {
+            Ok(number) => number,
+            Err(e) => return (mem::Plan::NOTHING, Step { errno: e.raw(), ..none }),
+        };
+        match self.fs.pin_if_cached(PageKey::new(self.version, number)) {
+            Some(page) => self.copy_step(buf, at, done, page),
+            None => (mem::Plan::NOTHING, Step { what: Step::MISS, number, ..none }),
+        }
+    }
+
+    /// What to copy from a pinned page.
+    fn copy_step(
+        &self,
+        buf: (*mut u8, usize),
+        at: u64,
+        done: u64,
+        page: Page,
+    ) -> (mem::Plan, Step) {
+        let page_size = self.fs.page_size();
+        let start = at as usize & (page_size - 1);
+        let want = self.clamp(at, buf.1 - done as usize);
+        let n = (page.len as usize).saturating_sub(start).min(want);
+        let is_last = n == want || n == 0 || (page.len as usize) < page_size;
+        let what = if is_last { Step::LAST } else { Step::MORE };
+        // SAFETY: `start` is within the frame, `done` within the buffer.
+        let (src, dst) =
+            unsafe { (self.fs.frame_data(page.frame).add(start), buf.0.add(done as usize)) };
+        (mem::Plan { dst, src, len: n }, Step { what, page, len: n as u64, ..Step::zeroed() })
     }
 
     /// Pins the pages that hold `len` bytes at `offset`, cut at the end of the file, and lends

@@ -292,6 +292,9 @@ pub(crate) fn shared_dynamic_len() -> usize {
     current().map_or(0, |lane| lane.block().shared_len)
 }
 
+/// See [`crate::mem::copy_led`].
+pub(crate) const LEADER_COPIES: bool = true;
+
 /// The leader copies everything: the threads of a group share a CPU core, and one large `memcpy` is
 /// faster there than many small ones.
 ///

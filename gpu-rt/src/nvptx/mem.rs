@@ -9,6 +9,9 @@ const PIECE: usize = size_of::<Piece>();
 /// memory takes a microsecond.
 const AT_ONCE: usize = 4;
 
+/// See [`crate::mem::copy_led`].
+pub(crate) const LEADER_COPIES: bool = false;
+
 /// Not inlined, as [`fill`] is not: a call is little beside the memory's latency, while the loops
 /// with their many addresses, put into every caller, cost those the registers of their own work.
 ///

@@ -22,7 +22,7 @@ mod wait;
 
 pub(crate) use atomic::{DeviceRaw32, DeviceRaw64, SystemRaw32, SystemRaw64};
 pub(crate) use atomic::{fence_device, fence_system};
-pub(crate) use mem::{copy, fill};
+pub(crate) use mem::{LEADER_COPIES, copy, fill};
 pub(crate) use panic::log;
 pub(crate) use shared::{broadcast_block, shared_dynamic, shared_dynamic_len};
 pub(crate) use wait::{nanosleep, relax, wait_while_eq, wake};
