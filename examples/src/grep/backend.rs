@@ -46,7 +46,8 @@ impl ArenaCopy {
     /// Room for `len` words, to be overwritten.
     pub fn room(&mut self, len: usize) -> &mut [u64] {
         if self.words.len() < len {
-            self.words.resize(len.next_power_of_two(), 0);
+            // Not resized: nothing of it is kept, and fresh zero pages cost nothing until used.
+            self.words = vec![0; len.next_power_of_two()];
         }
         self.used = len;
         &mut self.words[..len]
@@ -130,14 +131,15 @@ impl Backend for OnDevice<'_> {
         let mut buffers = self.buffers()?;
         let b = &mut buffers;
         let items = launch.items.len();
-        let blocks = (items as u32).min(self.threads).div_ceil(BLOCK).max(1);
+        let block = (items as u32).min(BLOCK);
+        let blocks = (items as u32).min(self.threads).div_ceil(BLOCK);
         let mut refs = Vec::with_capacity(launch.paths.len());
         let mut bytes = Vec::new();
         for path in launch.paths {
             refs.push(PathRef { offset: bytes.len() as u32, len: path.len() as u32 });
             bytes.extend_from_slice(path);
         }
-        let scratch = (blocks * BLOCK) as usize * launch.scratch;
+        let scratch = (blocks * block) as usize * launch.scratch;
         self.grow(&mut b.items, items)?;
         self.grow(&mut b.results, items)?;
         self.grow(&mut b.paths, refs.len())?;
@@ -161,7 +163,7 @@ impl Backend for OnDevice<'_> {
             scratch: b.scratch.slice().slice(0, scratch),
             task: launch.task,
         };
-        self.session.run(&grep::grep, LaunchConfig::new(blocks, BLOCK), args)?;
+        self.session.run(&grep::grep, LaunchConfig::new(blocks, block), args)?;
         let mut results = vec![ItemResult::zeroed(); items];
         b.results.copy_to(0, &mut results)?;
         let mut counters = [0; 2];

@@ -24,7 +24,7 @@ use super::records::Spare;
 use super::referee::Referee;
 use super::resolve::Resolver;
 use super::settings::{Output, Settings};
-use super::sheet::{Segment, Sheet, Writer};
+use super::sheet::{Sheet, Writer};
 use super::walk::{Enough, Selection, Step, Walk};
 
 /// Launches under way or being written up.
@@ -218,7 +218,6 @@ fn search(
             break;
         }
     }
-    sheet.flush();
     Ok((sheet, files.len() as u64))
 }
 
@@ -246,20 +245,18 @@ fn put_down(
             outcome.bytes += sheet.bytes;
             progress.done.fetch_add(files, Ordering::Relaxed);
             progress.bytes.fetch_add(sheet.bytes, Ordering::Relaxed);
-            for segment in sheet.segments {
-                match segment {
-                    Segment::Out(mut text) => {
-                        out.write_all(&text)?;
-                        text.clear();
-                        paper.lock().unwrap_or_else(PoisonError::into_inner).push(text);
-                    }
-                    Segment::Message(text) => {
-                        out.flush()?;
-                        err.write_all(&text)?;
-                        err.write_all(b"\n")?;
-                    }
-                }
+            let mut written = 0;
+            for message in &sheet.messages {
+                out.write_all(&sheet.out[written..message.after])?;
+                out.flush()?;
+                err.write_all(&message.text)?;
+                err.write_all(b"\n")?;
+                written = message.after;
             }
+            out.write_all(&sheet.out[written..])?;
+            let mut used = sheet.out;
+            used.clear();
+            paper.lock().unwrap_or_else(PoisonError::into_inner).push(used);
             if settings.output == Output::Quiet && outcome.matched {
                 stop.store(true, Ordering::Relaxed);
                 return Ok(outcome);

@@ -7,20 +7,21 @@ use super::referee::Referee;
 use super::resolve::{Answer, Entry, is_selected, without_terminator};
 use super::settings::{Binary, Colors, Output, Settings};
 
-/// Part of what is written, in order.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Segment {
-    /// To standard output.
-    Out(Vec<u8>),
-    /// To standard error, as one message.
-    Message(Vec<u8>),
+/// A message for standard error.
+pub(super) struct Message {
+    /// Bytes of output that come before it.
+    pub(super) after: usize,
+    /// Its text.
+    pub(super) text: Vec<u8>,
 }
 
 /// What is written for some files.
 #[derive(Default)]
 pub(super) struct Sheet {
-    pub(super) segments: Vec<Segment>,
-    out: Vec<u8>,
+    /// For standard output.
+    pub(super) out: Vec<u8>,
+    /// For standard error, in order.
+    pub(super) messages: Vec<Message>,
     /// Whether something was selected.
     pub(super) matched: bool,
     /// Whether something went wrong.
@@ -37,15 +38,7 @@ impl Sheet {
 
     /// Adds a message.
     pub(super) fn message(&mut self, parts: &[&[u8]]) {
-        self.flush();
-        self.segments.push(Segment::Message(parts.concat()));
-    }
-
-    /// Ends what is written so far.
-    pub(super) fn flush(&mut self) {
-        if !self.out.is_empty() {
-            self.segments.push(Segment::Out(std::mem::take(&mut self.out)));
-        }
+        self.messages.push(Message { after: self.out.len(), text: parts.concat() });
     }
 }
 
