@@ -49,3 +49,8 @@ pub use error::HostError;
 pub use gpu_emu::{LaunchConfig, LaunchError, LaunchReport, Mode, Schedule};
 pub use host_daemon::{EngineChoice, EngineKind};
 pub use session::{DaemonMode, Session, SessionBuilder};
+
+/// The README's program compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
