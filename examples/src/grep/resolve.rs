@@ -26,7 +26,7 @@ pub struct Entry {
 }
 
 /// Bytes of a file that one thread searches.
-pub(super) const ITEM: u64 = 1 << 20;
+pub(super) const ITEM: u64 = 4 << 20;
 /// First size of each thread's buffer for lines cut by page boundaries, in bytes.
 const SCRATCH: usize = 16 << 10;
 /// First size of the output arena, in bytes.
