@@ -24,7 +24,8 @@ fn word(number: u64) -> u64 {
 impl DataFile {
     /// The file of this scale, made if it is not there, and read once.
     pub(crate) fn new(scale: &Scale) -> Result<DataFile> {
-        std::fs::create_dir_all(&scale.dir)?;
+        std::fs::create_dir_all(&scale.dir)
+            .map_err(|e| format!("{}: {e}; set BENCH_DIR to a directory", scale.dir.display()))?;
         let file = DataFile { path: scale.dir.join("words.bin"), len: scale.file };
         if std::fs::metadata(&file.path).is_ok_and(|meta| meta.len() == file.len) && file.warm()? {
             return Ok(file);

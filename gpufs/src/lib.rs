@@ -14,7 +14,7 @@
 //! }
 //! ```
 //!
-//! Modules, from the top: [`file`] and [`view`] (what kernels call), [`cache`](crate) (pages),
+//! Modules, from the top: [`mod@file`] and [`view`] (what kernels call), `cache` (pages),
 //! [`index`] and [`evict`] (its policies, type parameters of [`Fs`]), `port` (requests), and
 //! [`layout`] (what the host writes into device memory to mount it: a header; zeroed memory is a
 //! valid initial state for all the rest).

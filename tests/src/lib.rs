@@ -1,7 +1,7 @@
 //! One conformance suite, instantiated for every backend.
 //!
 //! A test body is written once, against a [`Backend`]: whatever turns a
-//! [`SessionBuilder`](gpu_host::SessionBuilder) into one of its kind. [`suite!`] makes a module with
+//! [`SessionBuilder`](gpu_host::SessionBuilder) into one of its kind. [`suite!`](macro@suite) makes a module with
 //! a `#[test]` for each body:
 //!
 //! ```ignore
@@ -12,7 +12,7 @@
 //! |---|---|
 //! | [`device`] | the kernels: lists of operations, and storms of threads |
 //! | [`host`] | sessions, files with known bytes, launches |
-//! | [`suite`] | the bodies, by subject |
+//! | [`suite`](mod@suite) | the bodies, by subject |
 //!
 //! The oracle is `std::fs` throughout: what a kernel is told about a path, and the bytes it gets, are
 //! what the host program is told and gets.
