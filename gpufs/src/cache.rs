@@ -74,9 +74,15 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     #[inline]
     pub(crate) fn pin_if_cached(&self, key: PageKey) -> Option<Page> {
         let Located::Pinned(page) = self.locate(key) else { return None };
+        self.note_hit(page);
+        Some(page)
+    }
+
+    /// Tells the counters and the eviction policy of a hit.
+    #[inline]
+    fn note_hit(&self, page: Page) {
         self.count(Count::Hits, 1);
         E::used(self.policy(), &self.frames()[page.frame as usize]);
-        Some(page)
     }
 
     /// Pins page `number` of `file` for the group, fetching it if need be.
@@ -113,8 +119,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         loop {
             match self.locate(key) {
                 Located::Pinned(page) => {
-                    self.count(Count::Hits, 1);
-                    E::used(self.policy(), &self.frames()[page.frame as usize]);
+                    self.note_hit(page);
                     return Ok(Found { page, cell: NO_CELL });
                 }
                 Located::InFlight { cell, turn } => {

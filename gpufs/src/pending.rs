@@ -38,9 +38,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         let [base, len] = group.broadcast([base as u64, len as u64]);
         let want = self.clamp(offset, len as usize);
         let pending = Pending { file: *self, buf: DeviceSlice::new(base, want as u64), offset };
-        self.fs.by_leader(group, || {
-            pending.pages()?.try_for_each(|page| self.fs.prefetch_page(self, page))
-        })?;
+        pending.begin(group)?;
         Ok(pending)
     }
 
@@ -50,14 +48,19 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
     /// `EAGAIN` if not all of them could be begun now.
     pub fn prefetch<G: Group>(&self, group: &G, offset: u64, len: usize) -> Result<(), Errno> {
         let want = self.clamp(offset, len) as u64;
-        let pending = Pending { file: *self, buf: DeviceSlice::new(0, want), offset };
-        self.fs.by_leader(group, || {
-            pending.pages()?.try_for_each(|page| self.fs.prefetch_page(self, page))
-        })
+        Pending { file: *self, buf: DeviceSlice::new(0, want), offset }.begin(group)
     }
 }
 
 impl<I: PageIndex, E: Eviction> Pending<I, E> {
+    /// Begins to fetch all its pages.
+    fn begin<G: Group>(&self, group: &G) -> Result<(), Errno> {
+        let file = &self.file;
+        file.fs.by_leader(group, || {
+            self.pages()?.try_for_each(|page| file.fs.prefetch_page(file, page))
+        })
+    }
+
     fn pages(&self) -> Result<core::ops::Range<u32>, Errno> {
         if self.buf.is_empty() {
             return Ok(0..0);
