@@ -14,6 +14,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = OneFile { fs: session.fs(), path: path.slice(), out: out.slice() };
     // Two blocks of 128 threads: each block posts one request to open, and one of them one to read.
     session.run(&hello_file, LaunchConfig::new(2, 128), args)?;
-    println!("{:?}", session.stats());
+    println!("{:?}", session.stats()?);
     Ok(())
 }

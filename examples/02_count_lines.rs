@@ -18,6 +18,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let counted = out.to_vec()?;
     println!("{path}: {} lines, {} bytes, {} errors", counted[0], counted[1], counted[2]);
-    println!("{} threads, {:?}", report.threads, session.stats());
+    println!("{} threads, {:?}", report.threads, session.stats()?);
     Ok(())
 }

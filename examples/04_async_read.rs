@@ -17,6 +17,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let [sum, arrived] = out.to_vec()?[..] else { unreachable!("two values were asked for") };
     println!("bytes add up to {sum}; the second part had arrived in time: {}", arrived == 1);
-    println!("{:?}", session.stats());
+    println!("{:?}", session.stats()?);
     Ok(())
 }

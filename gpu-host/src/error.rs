@@ -1,5 +1,6 @@
 //! What can go wrong on the host's side of a session.
 
+use crate::ModuleError;
 use gpu_emu::LaunchError;
 use gpufs::Errno;
 use host_daemon::DaemonError;
@@ -11,6 +12,9 @@ pub enum HostError {
     /// A launch failed; or it could not start.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// A module cannot be used, or has not what is to be launched.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
     /// The daemon could not be set up.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
@@ -21,6 +25,14 @@ pub enum HostError {
     Region {
         /// What the operating system said.
         source: std::io::Error,
+    },
+    /// The device cannot serve its own requests.
+    #[error(
+        "{device} has no host threads that could serve its requests: choose DaemonMode::Threads, or none"
+    )]
+    NobodyServes {
+        /// Which.
+        device: String,
     },
     /// The device has no room.
     #[error(

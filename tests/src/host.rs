@@ -3,6 +3,7 @@
 use crate::device::{Job, Policy, ops::Op, pattern};
 use gpu_host::{EmulatedOptions, HostError, LaunchConfig, Session, SessionBuilder};
 use gpu_rt::Dim3;
+use gpufs::Stats;
 use host_daemon::DaemonError;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -187,6 +188,15 @@ impl<P: Policy> Bench<P> {
             unreachable!("8 results")
         };
         Ok(Storm { done, wrong, failed, errno, other })
+    }
+
+    /// What the page cache counted so far.
+    ///
+    /// # Panics
+    /// If the device fails.
+    #[track_caller]
+    pub fn stats(&self) -> Stats {
+        self.session.stats().unwrap_or_else(|e| panic!("{e}"))
     }
 
     /// Requests of one kind that the daemon has taken so far.

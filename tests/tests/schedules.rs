@@ -134,7 +134,7 @@ fn one_request_for_each_page() {
             b.cache_size(16 * PAGE).direct((seed / 4).is_multiple_of(2))
         });
         bench.storm((2, 24), storms::PROGRAM_EVERY_PAGE, paths, [0; 4]).assert_clean(48);
-        let stats = bench.session.stats();
+        let stats = bench.stats();
         assert_eq!((stats.misses, stats.evictions), (5, 0), "{stats:?}");
         assert_eq!(bench.taken(gpu_abi::Op::Read), 5);
     }

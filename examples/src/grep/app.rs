@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use gpu_host::Session;
+use gpu_host::{Session, Stats};
 
 use super::backend::OnDevice;
 use super::cli::{self, Command};
@@ -69,7 +69,9 @@ fn try_grep(
     });
     let outcome = outcome.map_err(|e| one(&e))?;
     if command.device.stats {
-        let _ = print_stats(&command, &session, &outcome, start.elapsed(), err);
+        let took = start.elapsed();
+        let stats = session.stats().map_err(|e| one(&e))?;
+        let _ = print_stats(&command, &stats, &outcome, took, err);
     }
     Ok(match (outcome.matched, outcome.failed) {
         (true, _) if output == Output::Quiet => 0,
@@ -112,12 +114,11 @@ fn with_bar<T>(progress: &Progress, work: impl FnOnce() -> T) -> T {
 
 fn print_stats(
     command: &Command,
-    session: &Session,
+    stats: &Stats,
     outcome: &Outcome,
     took: Duration,
     err: &mut dyn Write,
 ) -> io::Result<()> {
-    let stats = session.stats();
     let rate = outcome.bytes as f64 / took.as_secs_f64() / 1e9;
     let Outcome { files, bytes, .. } = outcome;
     let (seconds, threads) = (took.as_secs_f64(), command.device.threads);
