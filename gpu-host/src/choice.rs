@@ -1,20 +1,23 @@
 //! Which device a session has.
 
+use crate::cuda::{Cuda, CudaOptions};
 use crate::device::Device;
 use crate::emulated::{Emulated, EmulatedOptions};
-use crate::{HostError, Module};
+use crate::{HostError, Module, ModuleError};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 /// Which device runs a session's kernels.
 ///
-/// As text, on command lines: `emulated`.
+/// As text, on command lines: `emulated`, `cuda`, `cuda:1`.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum DeviceChoice {
     /// The emulated GPU: kernels are host code.
     Emulated(EmulatedOptions),
+    /// An NVIDIA GPU: kernels are PTX, compiled by the driver.
+    Cuda(CudaOptions),
 }
 
 impl Default for DeviceChoice {
@@ -25,15 +28,23 @@ impl Default for DeviceChoice {
 
 /// Text that names no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no device '{0}': there is `emulated`")]
+#[error("no device '{0}': there are `emulated`, `cuda`, and `cuda:N` for the GPU with that number")]
 pub struct ParseDeviceError(String);
 
 impl FromStr for DeviceChoice {
     type Err = ParseDeviceError;
 
     fn from_str(text: &str) -> Result<Self, ParseDeviceError> {
-        match text {
-            "emulated" => Ok(DeviceChoice::default()),
+        let (name, number) = match text.split_once(':') {
+            Some((name, number)) => (name, Some(number.parse::<u32>())),
+            None => (text, None),
+        };
+        match (name, number) {
+            ("emulated", None) => Ok(DeviceChoice::default()),
+            ("cuda", None) => Ok(DeviceChoice::Cuda(CudaOptions::default())),
+            ("cuda", Some(Ok(ordinal))) => {
+                Ok(DeviceChoice::Cuda(CudaOptions { ordinal, ..CudaOptions::default() }))
+            }
             _ => Err(ParseDeviceError(text.to_owned())),
         }
     }
@@ -43,6 +54,7 @@ impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DeviceChoice::Emulated(_) => f.write_str("emulated"),
+            DeviceChoice::Cuda(options) => write!(f, "cuda:{}", options.ordinal),
         }
     }
 }
@@ -58,6 +70,7 @@ impl DeviceChoice {
     pub fn needs_module(&self) -> bool {
         match self {
             DeviceChoice::Emulated(_) => false,
+            DeviceChoice::Cuda(_) => true,
         }
     }
 
@@ -65,10 +78,14 @@ impl DeviceChoice {
     pub(crate) fn open(
         self,
         memory: usize,
-        _module: Option<Module>,
+        module: Option<Module>,
     ) -> Result<Arc<dyn Device>, HostError> {
+        let missing = ModuleError::Missing { device: self.to_string() };
         match self {
             DeviceChoice::Emulated(options) => Ok(Arc::new(Emulated::new(options, memory)?)),
+            DeviceChoice::Cuda(options) => {
+                Ok(Arc::new(Cuda::new(options, memory, module.ok_or(missing)?)?))
+            }
         }
     }
 }
@@ -79,10 +96,12 @@ mod tests {
 
     #[test]
     fn devices_have_names() {
-        for name in [DeviceChoice::default().to_string()] {
-            assert_eq!(name.parse::<DeviceChoice>().unwrap().to_string(), name);
+        for (text, name) in [("emulated", "emulated"), ("cuda", "cuda:0"), ("cuda:3", "cuda:3")] {
+            assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), name);
         }
-        let error = "abacus".parse::<DeviceChoice>().unwrap_err().to_string();
-        assert!(error.contains("'abacus'") && error.contains("`emulated`"), "{error}");
+        for text in ["abacus", "cuda:", "cuda:x", "cuda:-1", "emulated:1", ""] {
+            let error = text.parse::<DeviceChoice>().unwrap_err().to_string();
+            assert!(error.contains(&format!("'{text}'")) && error.contains("`cuda:N`"), "{error}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong on the host's side of a session.
 
 use crate::ModuleError;
+use crate::cuda::CudaError;
 use gpu_emu::LaunchError;
 use gpufs::Errno;
 use host_daemon::DaemonError;
@@ -15,6 +16,9 @@ pub enum HostError {
     /// A module cannot be used, or has not what is to be launched.
     #[error(transparent)]
     Module(#[from] ModuleError),
+    /// An NVIDIA GPU cannot be used, or has failed.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
     /// The daemon could not be set up.
     #[error(transparent)]
     Daemon(#[from] DaemonError),

@@ -29,6 +29,8 @@
 //! | [`device`] | the seam between a session and whatever runs its kernels |
 //! | [`emulated`] | the emulated GPU behind that seam |
 //! | `arena` | an emulated device's memory |
+//! | [`cuda`] | NVIDIA GPUs behind it |
+//! | `free_list` | which parts of a range of addresses are free |
 //! | [`choice`] | which device: by name |
 //! | [`module`] | kernels as PTX, for devices that run that |
 //! | [`service`] | what serves a session's requests, as its device sees it |
@@ -39,15 +41,18 @@
 mod arena;
 pub mod buffer;
 pub mod choice;
+pub mod cuda;
 pub mod device;
 pub mod emulated;
 mod error;
+mod free_list;
 pub mod module;
 pub mod service;
 pub mod session;
 
 pub use buffer::DeviceBuffer;
 pub use choice::{DeviceChoice, ParseDeviceError};
+pub use cuda::{CudaError, CudaOptions};
 pub use device::{Device, Launch};
 pub use emulated::EmulatedOptions;
 pub use error::HostError;

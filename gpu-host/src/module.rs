@@ -1,7 +1,7 @@
 //! A module of kernels as PTX text, as far as a session has to know it: which kernels there are, and
 //! what they take.
 
-use crate::HostError;
+use crate::{DeviceChoice, HostError};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -91,6 +91,26 @@ impl Module {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ModuleError::Read { path: path.display().to_string(), source })?;
         Module::new(&text)
+    }
+
+    /// The module for a device that needs one: that of a file, or else the PTX that the program was
+    /// built with, which is empty where no toolchain could make any.
+    ///
+    /// # Errors
+    /// [`ModuleError::Missing`], and as [`Module::from_file`].
+    pub fn for_device(
+        device: &DeviceChoice,
+        file: Option<&Path>,
+        built_in: &str,
+    ) -> Result<Option<Module>, HostError> {
+        match file {
+            _ if !device.needs_module() => Ok(None),
+            Some(file) => Module::from_file(file).map(Some),
+            None if built_in.is_empty() => {
+                Err(ModuleError::Missing { device: device.to_string() }.into())
+            }
+            None => Module::new(built_in).map(Some),
+        }
     }
 
     /// The PTX.

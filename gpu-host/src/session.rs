@@ -77,8 +77,8 @@ impl SessionBuilder {
     }
 
     /// The kernels as PTX, for devices that run that.
-    pub fn module(mut self, module: Module) -> Self {
-        self.module = Some(module);
+    pub fn module(mut self, module: impl Into<Option<Module>>) -> Self {
+        self.module = module.into();
         self
     }
 

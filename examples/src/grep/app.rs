@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use gpu_host::{Session, Stats};
+use gpu_host::Stats;
 
 use super::backend::OnDevice;
 use super::cli::{self, Command};
@@ -53,7 +53,11 @@ fn try_grep(
     let grows = matches!(output, Output::Lines | Output::Matches | Output::Count);
     command.selection.output = walk::regular_output().filter(|_| grows);
 
-    let session = Session::builder()
+    let session = command
+        .device
+        .which
+        .session()
+        .map_err(|e| one(&e))?
         .page_size(command.device.page_size)
         .cache_size(command.device.cache_size)
         .build()
