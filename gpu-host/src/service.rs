@@ -8,8 +8,7 @@
 use crate::DaemonMode;
 use crate::device::Window;
 use gpu_abi::HostAtomics;
-use gpu_abi::Word32;
-use gpu_abi::layout::{Header, state};
+use gpu_abi::layout::Header;
 use gpu_emu::{Host, Progress};
 use host_daemon::{AwakeGuard, Client, RegionMemory};
 use std::cell::Cell;
@@ -60,8 +59,7 @@ impl Service {
     /// Ends all waiting for the host (clause H3): kernels that wait, now or later, are told `EIO`.
     /// There is no way back.
     pub fn give_up(&self) {
-        // Release: what was answered before counts.
-        self.served.header().host.state.store_release(state::STOPPED);
+        self.served.client.stop();
     }
 }
 

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`device`] | the kernels: lists of operations, and storms of threads |
 //! | [`host`] | sessions, files with known bytes, launches |
+//! | [`stand_in`] | kernels as host code behind the driver's interface |
 //! | [`suite`](mod@suite) | the bodies, by subject |
 //!
 //! The oracle is `std::fs` throughout: what a kernel is told about a path, and the bytes it gets, are
@@ -19,6 +20,7 @@
 
 pub mod device;
 pub mod host;
+pub mod stand_in;
 pub mod suite;
 
 pub use device::{HashClock, HashFifo, Policy, RadixClock, RadixFifo};
