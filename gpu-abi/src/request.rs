@@ -21,6 +21,10 @@ pub enum Op {
     /// Fills the buffer with directory records ([`DirRecord`]) of `handle` from cookie `offset`
     /// on (0 = the beginning). `value` = bytes filled (0 at the end), detail\[0\] = next cookie.
     ReadDir = 6,
+    /// Reads the first `len` bytes of the file at the path of `path_len` bytes in the cell's transfer
+    /// slot into the buffer: what [`Op::Open`], [`Op::Read`] and [`Op::Close`] do, in one request.
+    /// `value` = bytes read.
+    ReadFile = 7,
 }
 
 impl Op {
@@ -33,6 +37,7 @@ impl Op {
             4 => Op::Read,
             5 => Op::Stat,
             6 => Op::ReadDir,
+            7 => Op::ReadFile,
             _ => return None,
         })
     }
@@ -47,10 +52,10 @@ pub const WINDOW_SLOTS: u8 = 0;
 /// [`Request::window`]: device memory, where the host can address it.
 pub const WINDOW_DEVICE: u8 = 1;
 
-/// Longest path that [`Op::Open`] and [`Op::Stat`] take, in bytes (Linux's `PATH_MAX` less its NUL).
+/// Longest path that a request can name, in bytes (Linux's `PATH_MAX` less its NUL).
 pub const PATH_MAX: usize = 4095;
 
-/// How to open a file: the bits of [`Request::flags`] for [`Op::Open`].
+/// How to open a file: the bits of [`Request::flags`] for [`Op::Open`] and [`Op::ReadFile`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct OpenFlags(pub u8);
@@ -79,8 +84,8 @@ impl OpenFlags {
 /// One entry of a submission ring: a cache line.
 ///
 /// ```text
-///  0        4    5      6       7    8      12       16       24     32    36    40        64
-///  | seq    | op | flags | window | 0 | cell | handle | offset | buf  | len | tag | 0 …     |
+///  0     4    5       6        7   8      12       16       24    32    36    40         44       64
+///  | seq | op | flags | window | 0 | cell | handle | offset | buf | len | tag | path_len | 0 …    |
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C, align(8))]
@@ -107,8 +112,10 @@ pub struct Request {
     pub len: u32,
     /// The completion's sequence word will take this value: differs from its present one.
     pub tag: u32,
+    /// Length of the path at the beginning of the cell's transfer slot, for [`Op::ReadFile`]; else 0.
+    pub path_len: u32,
     /// Must be 0.
-    pub reserved: [u64; 3],
+    pub reserved: [u32; 5],
 }
 
 /// The answer, in a cell of its own: a cache line.
@@ -251,7 +258,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Request, cell) == 8);
     assert!(core::mem::offset_of!(Request, offset) == 16);
     assert!(core::mem::offset_of!(Request, len) == 32);
-    assert!(core::mem::offset_of!(Request, reserved) == 40);
+    assert!(core::mem::offset_of!(Request, path_len) == 40);
 };
 
 #[cfg(test)]

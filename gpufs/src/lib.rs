@@ -14,7 +14,8 @@
 //! }
 //! ```
 //!
-//! Modules, from the top: [`mod@file`] and [`view`] (what kernels call), `cache` (pages),
+//! Modules, from the top: [`mod@file`] and [`view`] (what kernels call), `whole` (files in one
+//! request each), `cache` (pages),
 //! [`index`] and [`evict`] (its policies, type parameters of [`Fs`]), `port` (requests), and
 //! [`layout`] (what the host writes into device memory to mount it: a header; zeroed memory is a
 //! valid initial state for all the rest).
@@ -39,6 +40,7 @@ mod port;
 mod prefetch;
 pub mod stats;
 pub mod view;
+mod whole;
 
 pub use dir::Dir;
 pub use evict::{Clock, Eviction, Fifo};

@@ -20,7 +20,7 @@ use crate::file::{OpenFile, OpenOptions};
 use crate::frame::PageKey;
 use crate::index::{Entry, PageIndex};
 use crate::mount::Fs;
-use crate::port::{Patience, Pool};
+use crate::port::Patience;
 use crate::stats::Count;
 use gpu_abi::request::{CELL_NONE, HANDLE_NONE, PATH_MAX};
 use gpu_abi::{Completion, Errno, FileInfo, Op, Request};
@@ -290,11 +290,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         mut request: Request,
         path: &[u8],
     ) -> Result<Completion, Errno> {
-        check_path(path)?;
-        let cell = self.claim(Pool::Slots)?;
-        let slot = self.region().slot(cell).ok_or(Errno::EPROTO)?;
-        // SAFETY: the slot is ours with its cell, and at least PATH_MAX bytes long.
-        unsafe { slot.copy_from_nonoverlapping(path.as_ptr(), path.len()) };
+        let (cell, _) = self.claim_with_path(path)?;
         request.buf = u64::from(cell) * u64::from(self.header().slot_size);
         request.len = path.len() as u32;
         let tag = self.post::<G>(cell, request)?;
@@ -319,7 +315,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 }
 
-fn check_path(path: &[u8]) -> Result<(), Errno> {
+pub(crate) fn check_path(path: &[u8]) -> Result<(), Errno> {
     match path.len() {
         0 => Err(Errno::ENOENT),
         1..=PATH_MAX => Ok(()),

@@ -71,6 +71,14 @@ pub(crate) struct Held {
     pub(crate) size: u64,
 }
 
+impl Held {
+    /// A descriptor that has no place among the open files: for a read that ends before it is closed.
+    pub(crate) fn unlisted(fd: &OwnedFd) -> Held {
+        // No file is that long, so that a read goes on until the file says where it ends.
+        Held { index: u32::MAX, fd: fd.as_raw_fd(), kind: Kind::Stored, size: u64::MAX }
+    }
+}
+
 /// A client's open files.
 pub(crate) struct Files {
     slots: Box<[Slot]>,

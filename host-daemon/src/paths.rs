@@ -4,7 +4,8 @@ use crate::files::Kind;
 use crate::versions::{Stamp, Versions};
 use gpu_abi::{Errno, FileInfo, OpenFlags};
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, fstatfs, openat, openat2, statfs, statx,
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, fstat, fstatfs, openat, openat2, statfs,
+    statx,
 };
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -79,6 +80,15 @@ impl View {
 
     /// Opens for reading. Blocks as long as the file system takes to resolve the path: a network
     /// file system that hangs here holds up this worker, not the others.
+    pub(crate) fn open_for_reading(&self, path: &CStr, flags: OpenFlags) -> Result<OwnedFd, Errno> {
+        // Non-blocking: opening a FIFO must not wait for its writer.
+        let mut oflags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        oflags.set(OFlags::DIRECTORY, flags.contains(OpenFlags::DIRECTORY));
+        oflags.set(OFlags::NOFOLLOW, flags.contains(OpenFlags::NO_FOLLOW));
+        self.open_raw(path, oflags)
+    }
+
+    /// As [`View::open_for_reading`], with what there is to know about the file.
     pub(crate) fn open(
         &self,
         path: &CStr,
@@ -86,20 +96,9 @@ impl View {
         versions: &Versions,
         file_systems: &FileSystems,
     ) -> Result<(OwnedFd, Kind, FileInfo), Errno> {
-        // Non-blocking: opening a FIFO must not wait for its writer.
-        let mut oflags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-        oflags.set(OFlags::DIRECTORY, flags.contains(OpenFlags::DIRECTORY));
-        oflags.set(OFlags::NOFOLLOW, flags.contains(OpenFlags::NO_FOLLOW));
-        let fd = self.open_raw(path, oflags)?;
+        let fd = self.open_for_reading(path, flags)?;
         let info = describe(fd.as_fd(), c"", versions)?;
-        let is_block = info.mode & libc::S_IFMT == libc::S_IFBLK;
-        let kind = if info.is_file() && file_systems.is_in_memory(info.dev, &fd)? {
-            Kind::InMemory
-        } else if info.is_file() || is_block {
-            Kind::Stored
-        } else {
-            Kind::Other
-        };
+        let kind = kind_of(&fd, info.mode, info.dev, file_systems)?;
         Ok((fd, kind, info))
     }
 
@@ -113,6 +112,20 @@ impl View {
             }
         }
     }
+}
+
+/// What kind of waiting reads of a descriptor involve.
+pub(crate) fn kind(fd: &OwnedFd, file_systems: &FileSystems) -> Result<Kind, Errno> {
+    let stat = fstat(fd).map_err(errno)?;
+    kind_of(fd, stat.st_mode, stat.st_dev, file_systems)
+}
+
+fn kind_of(fd: &OwnedFd, mode: u32, dev: u64, file_systems: &FileSystems) -> Result<Kind, Errno> {
+    Ok(match mode & libc::S_IFMT {
+        libc::S_IFREG if file_systems.is_in_memory(dev, fd)? => Kind::InMemory,
+        libc::S_IFREG | libc::S_IFBLK => Kind::Stored,
+        _ => Kind::Other,
+    })
 }
 
 /// File systems whose times are multigrain from Linux 6.13 on: once a file's ctime has been looked

@@ -3,12 +3,13 @@
 use crate::client::Inner;
 use crate::engine::{self, Flight, Outcome, Ring};
 use crate::files::{Held, Kind};
-use crate::stats::bump;
+use crate::stats::{Counters, bump};
 use crate::validate::{Buffer, Refusal, Subject, Valid};
 use crate::{EngineKind, dir, paths};
 use bytemuck::Zeroable;
 use gpu_abi::{Completion, Errno, FileInfo, OpenFlags, Request};
-use std::os::fd::BorrowedFd;
+use std::ffi::CStr;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{PoisonError, TryLockError};
 
@@ -18,6 +19,8 @@ pub(crate) struct Worker {
     pub(crate) ring: Option<Ring>,
     inbox: Box<[Request]>,
     scratch: Vec<u8>,
+    /// The path of the request that is being served.
+    path: Vec<u8>,
     /// The pool's count of ended reads when this worker last polled: its driver may not have seen
     /// the answers of later ones.
     pub(crate) pool_seen: u32,
@@ -38,6 +41,7 @@ impl Worker {
             ring,
             inbox: vec![Request::zeroed(); batch].into(),
             scratch: vec![0; dir::SCRATCH],
+            path: Vec::new(),
             pool_seen: 0,
             turns: 0,
         }
@@ -159,7 +163,7 @@ impl Worker {
     /// Serves one request: answers it, or hands it to the engine.
     fn serve(&mut self, inner: &Inner, r: &Request) {
         let counters = &inner.counters[self.index];
-        bump(&counters.by_op[if r.op < 7 { r.op as usize } else { 0 }], 1);
+        bump(&counters.by_op[if r.op < 8 { r.op as usize } else { 0 }], 1);
         let valid = match inner.limits.check(r) {
             Ok(valid) => valid,
             Err(Refusal::Drop) => {
@@ -187,6 +191,12 @@ impl Worker {
                 Ok((handle, info)) => Completion::with_info(handle.into(), info),
                 Err(e) => Completion::of(Err(e)),
             },
+            Valid::ReadFile { path, flags, buffer } => {
+                match self.read_file(inner, r, path, flags, buffer) {
+                    Some(result) => Completion::of(result),
+                    None => return,
+                }
+            }
             Valid::Stat { subject } => match self.stat(inner, subject) {
                 Ok(info) => Completion::with_info(0, info),
                 Err(e) => Completion::of(Err(e)),
@@ -218,14 +228,18 @@ impl Worker {
         let Some(file) = inner.files.hold(handle) else { return Some(Err(Errno::EBADF)) };
         let (target, len) = inner.locate(buffer);
         let flight = Flight { file, cell: r.cell, tag: r.tag, target, len, done: 0, offset };
+        self.fly(inner, flight)
+    }
+
+    /// Begins a read of a held file. `None`: it is under way and will be answered when it ends.
+    #[inline]
+    fn fly(&mut self, inner: &Inner, flight: Flight) -> Option<Result<u64, Errno>> {
         let outcome = inner.read_now(flight);
         let counters = &inner.counters[self.index];
         match outcome {
             Outcome::Ended(result) => {
-                inner.files.give_back(file.index);
-                if let Ok(bytes) = result {
-                    bump(&counters.bytes_read, bytes);
-                }
+                inner.files.give_back(flight.file.index);
+                count_read(counters, &result);
                 Some(result)
             }
             Outcome::Waits(flight) => {
@@ -247,16 +261,65 @@ impl Worker {
         }
     }
 
-    fn path(&mut self, inner: &Inner, buffer: Buffer) -> Vec<u8> {
+    /// O8. `None`: as for [`Worker::read`].
+    fn read_file(
+        &mut self,
+        inner: &Inner,
+        r: &Request,
+        path: Buffer,
+        flags: OpenFlags,
+        buffer: Buffer,
+    ) -> Option<Result<u64, Errno>> {
+        let opened = self.with_path(inner, path, |path| inner.view.open_for_reading(path, flags));
+        let fd = match opened {
+            Ok(fd) => fd,
+            Err(e) => return Some(Err(e)),
+        };
+        let (target, len) = inner.locate(buffer);
+        let mut flight = Flight {
+            file: Held::unlisted(&fd),
+            cell: r.cell,
+            tag: r.tag,
+            target,
+            len,
+            done: 0,
+            offset: 0,
+        };
+        // Most files are small and cached: they are read and closed without ever having a handle. Not
+        // those of which nothing is wanted: preadv2 then does not even say that one is a directory.
+        let options = &inner.shared.options;
+        if options.nowait_first && inner.shared.engine != EngineKind::Pread && len > 0 {
+            match engine::read_without_waiting(flight) {
+                (Outcome::Ended(result), _) => {
+                    count_read(&inner.counters[self.index], &result);
+                    return Some(result);
+                }
+                (Outcome::Waits(rest), _) => flight = rest,
+            }
+        }
+        match inner.list(fd) {
+            Ok(file) => self.fly(inner, Flight { file, ..flight }),
+            Err(e) => Some(Err(e)),
+        }
+    }
+
+    /// Lends a path that lies in the region, copied out and checked.
+    fn with_path<T>(
+        &mut self,
+        inner: &Inner,
+        buffer: Buffer,
+        use_it: impl FnOnce(&CStr) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
         let (at, len) = inner.locate(buffer);
-        let mut path = Vec::with_capacity(len + 1);
+        let path = &mut self.path;
+        path.clear();
         // V6: copied out before it is looked at.
         // SAFETY: `locate` gives memory of this client that is valid for `len` bytes; the peer may
         // write it at the same time, hence the atomic loads.
         path.extend(
             (0..len).map(|i| unsafe { AtomicU8::from_ptr(at.add(i)) }.load(Ordering::Relaxed)),
         );
-        path
+        use_it(paths::c_path(path)?)
     }
 
     fn open(
@@ -268,11 +331,10 @@ impl Worker {
         if !inner.files.has_room() {
             return Err(Errno::EMFILE);
         }
-        let mut path = self.path(inner, path);
-        let path = paths::c_path(&mut path)?;
         let shared = &inner.shared;
-        let (fd, kind, info) =
-            inner.view.open(path, flags, &shared.versions, &shared.file_systems)?;
+        let (fd, kind, info) = self.with_path(inner, path, |path| {
+            inner.view.open(path, flags, &shared.versions, &shared.file_systems)
+        })?;
         let size = if info.is_file() { info.size } else { 0 };
         Ok((inner.files.insert(fd, kind, size)?, info))
     }
@@ -285,8 +347,7 @@ impl Worker {
                 paths::describe(fd, c"", &inner.shared.versions)
             }),
             Subject::Path(path) => {
-                let mut path = self.path(inner, path);
-                inner.view.stat(paths::c_path(&mut path)?, &inner.shared.versions)
+                self.with_path(inner, path, |path| inner.view.stat(path, &inner.shared.versions))
             }
         }
     }
@@ -352,6 +413,17 @@ impl Inner {
         outcome
     }
 
+    /// Gives a descriptor a place among the open files, for one read alone: it is closed when that
+    /// has ended.
+    fn list(&self, fd: OwnedFd) -> Result<Held, Errno> {
+        let kind = paths::kind(&fd, &self.shared.file_systems)?;
+        let handle = self.files.insert(fd, kind, 0)?;
+        // Nobody else knows the handle, so that it is still open.
+        let held = self.files.hold(handle).ok_or(Errno::EBADF)?;
+        self.files.close(handle)?;
+        Ok(held)
+    }
+
     /// Runs `f` on an open file.
     fn with_file<T>(
         &self,
@@ -389,5 +461,11 @@ impl Inner {
         if self.last_warning.swap(now, Ordering::Relaxed) != now {
             tracing::warn!(op = r.op, cell = r.cell, tag = r.tag, "a request was refused: {why}");
         }
+    }
+}
+
+fn count_read(counters: &Counters, result: &Result<u64, Errno>) {
+    if let Ok(bytes) = result {
+        bump(&counters.bytes_read, *bytes);
     }
 }

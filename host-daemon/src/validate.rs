@@ -33,6 +33,7 @@ pub(crate) enum Valid {
     Read { handle: u32, offset: u64, buffer: Buffer },
     Stat { subject: Subject },
     ReadDir { handle: u32, cookie: u64, buffer: Buffer },
+    ReadFile { path: Buffer, flags: OpenFlags, buffer: Buffer },
 }
 
 /// How a request that broke a rule is refused.
@@ -70,8 +71,14 @@ impl Limits {
             return Err(Refusal::Drop);
         }
         // V3
-        let flags = if op == Some(Op::Open) { OpenFlags::ALL } else { 0 };
-        if r.reserved0 != 0 || r.reserved != [0; 3] || r.flags & !flags != 0 {
+        let opens = matches!(op, Some(Op::Open | Op::ReadFile));
+        let flags = if opens { OpenFlags::ALL } else { 0 };
+        if r.reserved0 != 0
+            || r.reserved != [0; 5]
+            || r.flags & !flags != 0
+            || r.path_len != 0 && op != Some(Op::ReadFile)
+            || opens && !OpenFlags(r.flags).contains(OpenFlags::READ)
+        {
             return Err(Errno::EINVAL.into());
         }
         Ok(match op.ok_or(Errno::EINVAL)? {
@@ -85,12 +92,12 @@ impl Limits {
                 }
                 Valid::Read { handle: r.handle, offset: r.offset, buffer }
             }
-            Op::Open => {
-                let flags = OpenFlags(r.flags);
-                if !flags.contains(OpenFlags::READ) {
-                    return Err(Errno::EINVAL.into());
-                }
-                Valid::Open { path: self.path(r)?, flags }
+            Op::Open => Valid::Open { path: self.path(r)?, flags: OpenFlags(r.flags) },
+            Op::ReadFile => {
+                let slot = u64::from(r.cell) * u64::from(self.layout.config.slot_size);
+                let place = Request { window: WINDOW_SLOTS, buf: slot, len: r.path_len, ..*r };
+                let (path, flags) = (self.path(&place)?, OpenFlags(r.flags));
+                Valid::ReadFile { path, flags, buffer: self.buffer(r)? }
             }
             Op::Stat if r.handle == HANDLE_NONE => {
                 Valid::Stat { subject: Subject::Path(self.path(r)?) }
@@ -204,14 +211,17 @@ mod tests {
         fn v1_no_valid_request_reaches_outside_the_allocation(words: [u64; 8], shape in 0u8..8) {
             let mut r: Request = bytemuck::cast(words);
             // Steer half of them past the first checks.
-            if shape & 1 != 0 { r.reserved0 = 0; r.reserved = [0; 3]; r.flags &= 7; }
-            if shape & 2 != 0 { r.op %= 8; r.cell %= 10; r.window %= 3; }
+            if shape & 1 != 0 { r.reserved0 = 0; r.reserved = [0; 5]; r.flags &= 7; }
+            if shape & 2 != 0 { r.op %= 9; r.path_len %= 8192; r.cell %= 10; r.window %= 3; }
             if shape & 4 != 0 { r.buf %= 5 * SLOT; r.len %= 2 * SLOT as u32; }
             let limits = limits(3 * SLOT as usize);
             let valid = limits.check(&r);
-            let buffer = match valid {
-                Ok(Valid::Read { buffer, .. } | Valid::ReadDir { buffer, .. }) => buffer,
-                Ok(Valid::Open { path, .. } | Valid::Stat { subject: Subject::Path(path) }) => path,
+            let (buffer, path) = match valid {
+                Ok(Valid::Read { buffer, .. } | Valid::ReadDir { buffer, .. }) => (buffer, None),
+                Ok(Valid::Open { path, .. } | Valid::Stat { subject: Subject::Path(path) }) => {
+                    (path, None)
+                }
+                Ok(Valid::ReadFile { path, buffer, .. }) => (buffer, Some(path)),
                 _ => return Ok(()),
             };
             match buffer {
@@ -221,6 +231,11 @@ mod tests {
                     prop_assert_eq!(u64::from(slot) * SLOT + at as u64, r.buf);
                 }
                 Buffer::Device { at, len } => prop_assert!(at + len <= 3 * SLOT as usize),
+            }
+            if let Some(path) = path {
+                let whole = Buffer::Slot { slot: r.cell, at: 0, len: r.path_len as usize };
+                prop_assert!(path == whole && r.cell < 4);
+                prop_assert!((1..=PATH_MAX).contains(&(r.path_len as usize)));
             }
         }
     }

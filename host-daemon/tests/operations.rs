@@ -21,6 +21,7 @@ over_engines! {
     o5_stat_by_handle_and_by_path,
     o6_a_listing_in_pieces_is_complete,
     o7_close_ends_the_handle,
+    o8_a_file_in_one_request,
     v9_no_more_files_than_granted,
 }
 
@@ -238,6 +239,39 @@ fn o7_close_ends_the_handle(options: Options, spawned: bool) {
     assert_eq!(rig.close(handle), Err(Errno::EBADF));
     assert_eq!(rig.client().open_files(), 0);
     let _ = CALL;
+}
+
+fn o8_a_file_in_one_request(options: Options, spawned: bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    let fifo = dir.path().join("fifo");
+    let c = std::ffi::CString::new(path(&fifo)).unwrap();
+    // SAFETY: a valid path.
+    assert_eq!(unsafe { libc::mkfifo(c.as_ptr(), 0o600) }, 0);
+    let max_open = 4;
+    let mut rig = rig(options, spawned, Grant { max_open, ..Grant::default() });
+    for size in [0, 1, 4096, 8191, 8192, 8193, 20_000] {
+        let content: Vec<u8> = (0..size).map(|i: u32| (i * 7 % 251) as u8).collect();
+        fs::write(&file, &content).unwrap();
+        for len in [0, 1, 4096, 8192] {
+            let want = &content[..content.len().min(len as usize)];
+            assert_eq!(rig.read_file(path(&file), len).as_deref(), Ok(want), "{len} of {size}");
+        }
+    }
+    assert_eq!(rig.read_file("/dev/zero", 10), Ok(vec![0; 10]));
+    assert_eq!(rig.read_file("/proc/self/stat", 10).unwrap().len(), 10);
+    assert_eq!(rig.read_file(path(&fifo), 10), Err(Errno::ESPIPE));
+    assert_eq!(rig.read_file(path(dir.path()), 10), Err(Errno::EISDIR));
+    assert_eq!(rig.read_file(path(&dir.path().join("none")), 10), Err(Errno::ENOENT));
+    assert_eq!(rig.read_file("", 10), Err(Errno::ENOENT));
+    assert_eq!(rig.read_file("a\0b", 10), Err(Errno::EINVAL));
+    assert_eq!(rig.read_file(&"x".repeat(4096), 10), Err(Errno::ENAMETOOLONG));
+    // None of them is open any more, and open files do not stand in the way of small ones.
+    let handles: Vec<_> = (0..max_open).map(|_| rig.open(path(&file)).unwrap()).collect();
+    assert_eq!(rig.open(path(&file)), Err(Errno::EMFILE));
+    rig.close(handles[0]).unwrap();
+    assert_eq!(rig.read_file(path(&file), 8192).map(|bytes| bytes.len()), Ok(8192));
+    assert!(rig.open(path(&file)).is_ok());
 }
 
 fn v9_no_more_files_than_granted(options: Options, spawned: bool) {

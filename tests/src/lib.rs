@@ -41,7 +41,8 @@ macro_rules! suite {
     ($name:ident, $policy:ty, many = ($blocks:expr, $threads:expr), $configure:expr) => {
         $crate::suite!(@bodies $name, $policy, ($blocks, $threads), $configure,
             reading: [
-                ranges_at_all_granularities, past_the_end_and_empty, views_lend_the_files_bytes,
+                ranges_at_all_granularities, past_the_end_and_empty, whole_files_in_one_request,
+                views_lend_the_files_bytes,
                 a_view_spans_at_most_its_maximum, a_file_cut_while_open_reads_short,
                 files_without_a_size_have_content, devices_do_not_share_pages
             ],

@@ -3,7 +3,7 @@
 use bytemuck::Zeroable;
 use conformance::device::ops::{
     ASYNC, DIRECTORY, GROUP_BLOCK, GROUP_THREAD, GROUP_WARP, LIST, MAP, NO_FOLLOW, ONCE, OPEN, Op,
-    READ, STAT, STAT_OPEN,
+    READ, STAT, STAT_OPEN, WHOLE,
 };
 use conformance::device::{HashClock, HashFifo, Policy, RadixClock};
 use conformance::host::{Bench, Tree, emulated};
@@ -49,6 +49,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(READ),
         3 => Just(MAP),
         2 => Just(ASYNC),
+        2 => Just(WHOLE),
         1 => Just(OPEN),
         1 => Just(STAT),
         1 => Just(STAT_OPEN),
@@ -65,6 +66,7 @@ fn op() -> impl Strategy<Value = Op> {
         let (offset, len) = match what {
             LIST => (600 + offset % 3000, ROOM),
             STAT | STAT_OPEN => (0, 48),
+            WHOLE => (0, len.min(ROOM)),
             // Two of the smallest pages less than a view may span, since it may begin anywhere.
             _ => (offset, len.min(6 * 4096)),
         };
@@ -132,7 +134,9 @@ fn oracle(op: &Op, path: &PathBuf) -> io::Result<(u64, Vec<u8>)> {
             let mut bytes = vec![0; op.len as usize];
             let mut done = 0;
             // No read at all of nothing, or from past the end on: as reads of length 0 here.
-            if op.len == 0 || (op.offset >= file.metadata()?.len() && file.metadata()?.len() > 0) {
+            let empty =
+                op.len == 0 || (op.offset >= file.metadata()?.len() && file.metadata()?.len() > 0);
+            if empty && op.what != WHOLE {
                 return Ok((0, Vec::new()));
             }
             loop {

@@ -62,8 +62,8 @@ fn try_grep(
         .cache_size(command.device.cache_size)
         .build()
         .map_err(|e| one(&e))?;
-    let threads = command.device.threads;
-    let backend = OnDevice::new(&session, &compiled.program, threads).map_err(|e| one(&e))?;
+    let (threads, page) = (command.device.threads, command.device.page_size as usize);
+    let backend = OnDevice::new(&session, &compiled.program, threads, page).map_err(|e| one(&e))?;
     let input = Input { operands: &command.operands, selection: &command.selection };
     let progress = Progress::default();
     let start = Instant::now();

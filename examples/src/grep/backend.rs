@@ -64,12 +64,15 @@ pub struct OnDevice<'s> {
     session: &'s Session,
     program: DeviceBuffer<u64>,
     threads: u32,
+    page: usize,
     /// Buffers of launches that have ended, for the next ones.
     spare: Mutex<Vec<Buffers>>,
 }
 
-/// Threads of a block.
+/// Threads of a block at most, and the blocks that there should be of a small launch: every
+/// multiprocessor should get some.
 const BLOCK: u32 = 32;
+const BLOCKS: u32 = 8;
 
 struct Buffers {
     items: DeviceBuffer<Item>,
@@ -79,17 +82,23 @@ struct Buffers {
     counters: DeviceBuffer<u32>,
     output: DeviceBuffer<u64>,
     scratch: DeviceBuffer<u8>,
+    beginnings: DeviceBuffer<u8>,
 }
 
 impl<'s> OnDevice<'s> {
     /// Loads `program`, which [`grep::Program::parse`] has accepted, to search with `threads`
-    /// threads at a time.
+    /// threads at a time, each of which has a buffer of `page` bytes for the beginnings of files.
     ///
     /// # Errors
     /// [`HostError::OutOfDeviceMemory`].
-    pub fn new(session: &'s Session, program: &[u64], threads: u32) -> Result<Self, HostError> {
+    pub fn new(
+        session: &'s Session,
+        program: &[u64],
+        threads: u32,
+        page: usize,
+    ) -> Result<Self, HostError> {
         let program = session.alloc_from(program)?;
-        Ok(OnDevice { session, program, threads, spare: Mutex::new(Vec::new()) })
+        Ok(OnDevice { session, program, threads, page, spare: Mutex::new(Vec::new()) })
     }
 
     fn buffers(&self) -> Result<Buffers, HostError> {
@@ -106,6 +115,7 @@ impl<'s> OnDevice<'s> {
             counters: session.alloc(2)?,
             output: session.alloc(0)?,
             scratch: session.alloc(0)?,
+            beginnings: session.alloc(0)?,
         })
     }
 
@@ -131,8 +141,9 @@ impl Backend for OnDevice<'_> {
         let mut buffers = self.buffers()?;
         let b = &mut buffers;
         let items = launch.items.len();
-        let block = (items as u32).min(BLOCK);
-        let blocks = (items as u32).min(self.threads).div_ceil(BLOCK);
+        let threads = (items as u32).min(self.threads);
+        let block = threads.div_ceil(BLOCKS).clamp(1, BLOCK);
+        let blocks = threads.div_ceil(block);
         let mut refs = Vec::with_capacity(launch.paths.len());
         let mut bytes = Vec::new();
         for path in launch.paths {
@@ -140,12 +151,14 @@ impl Backend for OnDevice<'_> {
             bytes.extend_from_slice(path);
         }
         let scratch = (blocks * block) as usize * launch.scratch;
+        let beginnings = (blocks * block) as usize * self.page;
         self.grow(&mut b.items, items)?;
         self.grow(&mut b.results, items)?;
         self.grow(&mut b.paths, refs.len())?;
         self.grow(&mut b.path_bytes, bytes.len())?;
         self.grow(&mut b.output, launch.output / 8)?;
         self.grow(&mut b.scratch, scratch)?;
+        self.grow(&mut b.beginnings, beginnings)?;
         b.items.copy_from(0, launch.items)?;
         b.results.copy_from(0, &vec![ItemResult::zeroed(); items])?;
         b.paths.copy_from(0, &refs)?;
@@ -161,6 +174,7 @@ impl Backend for OnDevice<'_> {
             counters: b.counters.slice(),
             output: b.output.slice().slice(0, launch.output / 8),
             scratch: b.scratch.slice().slice(0, scratch),
+            buffers: b.beginnings.slice().slice(0, beginnings),
             task: launch.task,
         };
         self.session.run(&grep::grep, LaunchConfig::new(blocks, block), args)?;

@@ -190,7 +190,7 @@ struct Args {
     #[arg(long, value_name = "SIZE", default_value = "64K", value_parser = parse_size, help_heading = "Device")]
     page_size: u64,
     /// GPU threads of a launch
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65536), help_heading = "Device")]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65536), help_heading = "Device")]
     grid: u32,
     /// Print what the device did to standard error
     #[arg(long, help_heading = "Device")]

@@ -8,6 +8,7 @@ mod bracket;
 mod charset;
 pub mod cli;
 pub mod compile;
+mod listing;
 pub mod locale;
 mod records;
 pub mod referee;

@@ -2,6 +2,7 @@
 //! turned out to be binary.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -17,12 +18,19 @@ use super::settings::{Binary, Output, Settings};
 /// A file to search.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its name in messages and before lines.
-    pub name: Vec<u8>,
+    /// Its name in messages and before lines, where that is not its path.
+    pub name: Option<Vec<u8>>,
     /// The path by which it is opened.
     pub path: Vec<u8>,
     /// Bytes in it, if known: it decides how many threads share the file.
     pub size: Option<u64>,
+}
+
+impl Entry {
+    /// What to call it.
+    pub fn name(&self) -> &[u8] {
+        self.name.as_deref().unwrap_or(&self.path)
+    }
 }
 
 /// Bytes of a file that one thread searches.
@@ -42,9 +50,9 @@ pub(super) struct Piece<'a> {
 }
 
 /// What is known of a file in the end.
-pub(super) struct Answer<'a> {
-    /// Its text, part by part.
-    pub(super) text: Vec<Piece<'a>>,
+pub(super) struct Answer {
+    /// The places of its text's parts among those of all files.
+    text: Range<usize>,
     /// Where its text ends and binary data begins: text lines start before it.
     pub(super) text_end: u64,
     /// Selected lines of the text.
@@ -57,6 +65,25 @@ pub(super) struct Answer<'a> {
     pub(super) bytes: u64,
 }
 
+/// What is known of some files.
+pub(super) struct Answers<'a> {
+    /// Parts of files, in the order of files and within them.
+    pieces: Vec<Piece<'a>>,
+    answers: Vec<Answer>,
+}
+
+impl<'a> Answers<'a> {
+    /// Those of no file.
+    pub(super) fn none() -> Self {
+        Answers { pieces: Vec::new(), answers: Vec::new() }
+    }
+
+    /// Each file's answer with the parts of its text.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Answer, &[Piece<'a>])> {
+        self.answers.iter().map(|answer| (answer, &self.pieces[answer.text.clone()]))
+    }
+}
+
 /// What searches and decides.
 pub(super) struct Resolver<'a> {
     pub(super) backend: &'a dyn Backend,
@@ -67,7 +94,7 @@ pub(super) struct Resolver<'a> {
 
 impl Resolver<'_> {
     /// Searches `files`; one answer for each.
-    pub(super) fn resolve(&self, files: &[&Entry]) -> Result<Vec<Answer<'_>>, HostError> {
+    pub(super) fn resolve(&self, files: &[&Entry]) -> Result<Answers<'_>, HostError> {
         let limit = self.settings.item_limit();
         let flags = self.settings.task_flags();
         let mut pieces = Vec::new();
@@ -97,13 +124,14 @@ impl Resolver<'_> {
             pieces.sort_by_key(|p| p.file);
         }
 
-        let mut answers: Vec<Answer<'_>> = files.iter().map(|_| Answer::new()).collect();
-        for piece in pieces {
-            answers[piece.file].text.push(piece);
-        }
-        let mut more = Vec::new();
-        for (number, answer) in answers.iter_mut().enumerate() {
-            self.split_binary(files[number], number, answer, &mut more);
+        let mut answers = Vec::with_capacity(files.len());
+        let (mut more, mut start) = (Vec::new(), 0);
+        for (number, file) in files.iter().enumerate() {
+            let parts = pieces[start..].iter().take_while(|p| p.file == number).count();
+            let mut answer = Answer::of(start..start + parts);
+            self.split_binary(file, number, &pieces[answer.text.clone()], &mut answer, &mut more);
+            answers.push(answer);
+            start += parts;
         }
         if !more.is_empty() {
             let count = if self.settings.output == Output::Count { TaskFlags::COUNT } else { 0 };
@@ -119,7 +147,7 @@ impl Resolver<'_> {
                 }
             }
         }
-        Ok(answers)
+        Ok(Answers { pieces, answers })
     }
 
     /// Cuts `start..size` of a file into pieces; the last goes on to the `end` of the file, if that
@@ -195,18 +223,19 @@ impl Resolver<'_> {
         &'s self,
         file: &Entry,
         number: usize,
-        answer: &mut Answer<'s>,
+        text: &[Piece<'s>],
+        answer: &mut Answer,
         more: &mut Vec<Piece<'s>>,
     ) {
-        answer.bytes = answer.text.iter().map(|p| p.result.bytes).sum();
-        let failed = answer.text.iter().find(|p| p.result.status() == Status::Failed);
+        answer.bytes = text.iter().map(|p| p.result.bytes).sum();
+        let failed = text.iter().find(|p| p.result.status() == Status::Failed);
         answer.errno = failed.map(|p| p.result.need as i32);
         let is_binary = |p: &Piece<'_>| p.result.status() == Status::Nul || p.result.restarted != 0;
-        let Some(first) = answer.text.iter().position(is_binary) else {
-            answer.selected = answer.text.iter().map(|p| self.selected(p, u64::MAX)).sum();
+        let Some(first) = text.iter().position(is_binary) else {
+            answer.selected = text.iter().map(|p| self.selected(p, u64::MAX)).sum();
             return;
         };
-        let nul = answer.text[first].result.nul;
+        let nul = text[first].result.nul;
         let end = match nul < binary::BUFFER {
             true => 0,
             // A file that is gone meanwhile has no text.
@@ -217,17 +246,17 @@ impl Resolver<'_> {
         answer.text_end = end;
         let counts = self.settings.output == Output::Count;
         let skips = self.settings.binary == Binary::WithoutMatch;
-        let restarted = answer.text[first].result.restarted != 0;
+        let restarted = text[first].result.restarted != 0;
         // The part that text ends in was counted up to the NUL byte: where only the number is
         // known, and it matters which lines they are, it is counted again.
         let again = counts || skips && self.settings.first_decides();
         if restarted {
-            answer.binary_selected = self.selected(&answer.text[first], u64::MAX);
+            answer.binary_selected = self.selected(&text[first], u64::MAX);
         } else {
-            let parts = answer.text.iter().filter(|p| p.item.start < end);
+            let parts = text.iter().filter(|p| p.item.start < end);
             let parts = parts.filter(|p| !again || p.item.end <= end);
             answer.selected = parts.map(|p| self.selected(p, end)).sum();
-            let cut = answer.text.iter().find(|p| p.item.start < end && p.item.end > end);
+            let cut = text.iter().find(|p| p.item.start < end && p.item.end > end);
             if let Some(p) = cut.filter(|_| again) {
                 more.push(self.piece(number, p.item.start, end, 0, p.item.limit));
             }
@@ -243,7 +272,7 @@ impl Resolver<'_> {
             return;
         }
         let limit = if counts { u64::MAX } else { 1 };
-        for (i, p) in answer.text.iter().enumerate() {
+        for (i, p) in text.iter().enumerate() {
             let start = p.item.start.max(end);
             if start < p.item.end && !(restarted && i == first) {
                 let flags = TaskFlags::NUL_ENDS_LINE;
@@ -276,16 +305,9 @@ impl Resolver<'_> {
     }
 }
 
-impl Answer<'_> {
-    fn new() -> Self {
-        Answer {
-            text: Vec::new(),
-            text_end: u64::MAX,
-            selected: 0,
-            binary_selected: 0,
-            errno: None,
-            bytes: 0,
-        }
+impl Answer {
+    fn of(text: Range<usize>) -> Self {
+        Answer { text, text_end: u64::MAX, selected: 0, binary_selected: 0, errno: None, bytes: 0 }
     }
 }
 

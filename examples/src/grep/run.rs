@@ -22,7 +22,7 @@ use gpu_host::HostError;
 use super::backend::Backend;
 use super::records::Spare;
 use super::referee::Referee;
-use super::resolve::Resolver;
+use super::resolve::{Answers, Resolver};
 use super::settings::{Output, Settings};
 use super::sheet::{Sheet, Writer};
 use super::walk::{Enough, Selection, Step, Walk};
@@ -195,7 +195,7 @@ fn search(
     });
     let files: Vec<_> = files.collect();
     let answers = match files.is_empty() {
-        true => Vec::new(),
+        true => Answers::none(),
         false => resolver.resolve(&files)?,
     };
     let mut answers = answers.iter();

@@ -4,7 +4,7 @@ use gpu_kernels::grep::RecordKind;
 
 use super::records::Found;
 use super::referee::Referee;
-use super::resolve::{Answer, Entry, is_selected, without_terminator};
+use super::resolve::{Answer, Entry, Piece, is_selected, without_terminator};
 use super::settings::{Binary, Colors, Output, Settings};
 
 /// A message for standard error.
@@ -61,36 +61,41 @@ struct Page<'a> {
 
 impl Writer<'_> {
     /// Adds what is to be written about a file.
-    pub(super) fn file(&self, sheet: &mut Sheet, file: &Entry, answer: &Answer<'_>) {
+    pub(super) fn file(
+        &self,
+        sheet: &mut Sheet,
+        file: &Entry,
+        (answer, text): (&Answer, &[Piece<'_>]),
+    ) {
         let settings = self.settings;
         sheet.bytes += answer.bytes;
         if let Some(errno) = answer.errno {
             sheet.failed = true;
             if !settings.no_messages {
                 let text = errno_text(errno);
-                sheet.message(&[b"grep: ", &file.name, b": ", text.as_bytes()]);
+                sheet.message(&[b"grep: ", file.name(), b": ", text.as_bytes()]);
             }
         }
         let skipped = settings.binary == Binary::WithoutMatch && answer.text_end != u64::MAX;
-        let text = answer.selected.min(settings.max_count);
-        let lines = if skipped { 0 } else { text + answer.binary_selected };
+        let lines_of_text = answer.selected.min(settings.max_count);
+        let lines = if skipped { 0 } else { lines_of_text + answer.binary_selected };
         // Only what the file's own lines decide counts as found before it is known to be binary.
-        let found = if skipped && settings.first_decides() { text } else { lines };
+        let found = if skipped && settings.first_decides() { lines_of_text } else { lines };
         let found = found.min(settings.max_count);
         sheet.matched |= found > 0;
         let mut page = Page {
             settings,
-            name: &file.name,
+            name: file.name(),
             out: &mut sheet.out,
             left: settings.max_count,
             bad_bytes: false,
         };
         match settings.output {
             Output::Lines | Output::Matches => {
-                self.text(&mut page, answer);
+                self.text(&mut page, text, answer.text_end);
                 let bad = page.bad_bytes && settings.binary == Binary::Detect;
                 if bad || answer.binary_selected > 0 {
-                    sheet.message(&[b"grep: ", &file.name, b": binary file matches"]);
+                    sheet.message(&[b"grep: ", file.name(), b": binary file matches"]);
                 }
             }
             Output::Count => {
@@ -108,21 +113,21 @@ impl Writer<'_> {
     }
 
     /// The lines or matches of a file's text.
-    fn text(&self, page: &mut Page<'_>, answer: &Answer<'_>) {
+    fn text(&self, page: &mut Page<'_>, text: &[Piece<'_>], text_end: u64) {
         let mut base = 0;
-        for piece in &answer.text {
+        for piece in text {
             if piece.result.restarted != 0 {
                 return;
             }
             // Matches of one line count as one line.
             let mut last = None;
-            for record in piece.records.iter().filter(|r| r.offset < answer.text_end) {
+            for record in piece.records.iter().filter(|r| r.offset < text_end) {
                 if page.left == 0 && last != Some(record.line) {
                     return;
                 }
                 let number = base + record.line + 1;
                 match record.kind {
-                    RecordKind::Lines => page.lines(&record, number, answer.text_end),
+                    RecordKind::Lines => page.lines(&record, number, text_end),
                     RecordKind::Spans => {
                         page.left -= 1;
                         page.line(record.text, number, record.offset, record.spans());

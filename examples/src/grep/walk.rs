@@ -1,13 +1,15 @@
 //! Which files are searched, in which order: operands as given, directories sorted by name.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 
+use super::listing::{self, Listing};
 use super::resolve::Entry;
 use super::sheet::errno_text;
 
@@ -72,12 +74,15 @@ pub struct Walk<'a, F> {
     take: F,
     /// Spooled input, kept open while it may be searched.
     pub spooled: &'a mut Vec<OwnedFd>,
+    /// For reading directories.
+    buffer: Vec<MaybeUninit<u8>>,
 }
 
 impl<'a, F: FnMut(Step) -> Result<(), Enough>> Walk<'a, F> {
     /// A walk that hands what it finds to `take`.
     pub fn new(selection: &'a Selection, spooled: &'a mut Vec<OwnedFd>, take: F) -> Self {
-        Walk { selection, take, spooled }
+        let buffer = vec![MaybeUninit::uninit(); listing::BUFFER];
+        Walk { selection, take, spooled, buffer }
     }
 
     /// Walks one operand: `-` is standard input.
@@ -107,7 +112,7 @@ impl<'a, F: FnMut(Step) -> Result<(), Enough>> Walk<'a, F> {
         if self.excluded(name, true) {
             return Ok(());
         }
-        self.file(name.to_vec(), path.as_os_str().as_bytes().to_vec(), &meta)
+        self.file(name.to_vec(), &meta)
     }
 
     /// Walks the current directory, whose name is left out.
@@ -150,7 +155,7 @@ impl<'a, F: FnMut(Step) -> Result<(), Enough>> Walk<'a, F> {
             None => Ok(()),
             Some(Err(e)) => self.error(name, &e),
             Some(Ok((path, size))) => {
-                (self.take)(Step::File(Entry { name: name.to_vec(), path, size: Some(size) }))
+                (self.take)(Step::File(Entry { name: Some(name.to_vec()), path, size: Some(size) }))
             }
         }
     }
@@ -169,18 +174,20 @@ impl<'a, F: FnMut(Step) -> Result<(), Enough>> Walk<'a, F> {
         Ok((format!("/proc/self/fd/{fd}").into_bytes(), size))
     }
 
-    fn file(&mut self, name: Vec<u8>, path: Vec<u8>, meta: &fs::Metadata) -> Result<(), Enough> {
+    fn file(&mut self, path: Vec<u8>, meta: &fs::Metadata) -> Result<(), Enough> {
         if meta.is_file() {
             if self.selection.output == Some((meta.dev(), meta.ino())) {
                 let said = b": input file is also the output";
-                return (self.take)(Step::Message([b"grep: ", &name[..], said].concat(), true));
+                return (self.take)(Step::Message([b"grep: ", &path[..], said].concat(), true));
             }
-            return (self.take)(Step::File(Entry { name, path, size: Some(meta.size()) }));
+            return (self.take)(Step::File(Entry { name: None, path, size: Some(meta.size()) }));
         }
         let spooled = File::open(OsStr::from_bytes(&path)).and_then(|f| self.spool(&f));
         match spooled {
-            Ok((path, size)) => (self.take)(Step::File(Entry { name, path, size: Some(size) })),
-            Err(e) => self.error(&name, &e),
+            Ok((spool, size)) => {
+                (self.take)(Step::File(Entry { name: Some(path), path: spool, size: Some(size) }))
+            }
+            Err(e) => self.error(&path, &e),
         }
     }
 
@@ -193,42 +200,34 @@ impl<'a, F: FnMut(Step) -> Result<(), Enough>> Walk<'a, F> {
     ) -> Result<(), Enough> {
         let follow = self.selection.directories == Directories::RecurseFollowing;
         let shown = if name.is_empty() { b".".to_vec() } else { name.clone() };
-        let listing = fs::read_dir(path).and_then(|entries| {
-            entries.map(|e| e.and_then(|e| Ok((e.file_name(), e.file_type()?, e)))).collect()
-        });
-        let mut entries: Vec<(OsString, fs::FileType, fs::DirEntry)> = match listing {
-            Ok(entries) => entries,
-            Err(e) => return self.error(&shown, &e),
-        };
-        // In the order of the paths' bytes: a directory's have a slash next.
-        let bytes = |e: &(OsString, fs::FileType, fs::DirEntry)| {
-            let slash = e.1.is_dir().then_some(b'/');
-            e.0.as_bytes().iter().copied().chain(slash).collect::<Vec<u8>>()
-        };
-        entries.sort_by_cached_key(bytes);
-        for (file_name, file_type, entry) in entries {
-            let mut child = name.clone();
+        let mut listing = Listing::default();
+        if let Err(e) = listing.fill(path, &mut self.buffer) {
+            return self.error(&shown, &e);
+        }
+        for entry in &listing.sorted() {
+            let (file_name, file_type) = (listing.name(entry), entry.kind);
+            let mut child = Vec::with_capacity(name.len() + 1 + file_name.len());
+            child.extend_from_slice(&name);
             if !child.is_empty() && !child.ends_with(b"/") {
                 child.push(b'/');
             }
-            child.extend_from_slice(file_name.as_bytes());
-            // The name is also the path, which spares the joining.
-            let path = PathBuf::from(OsString::from_vec(child.clone()));
+            child.extend_from_slice(file_name);
             let is_dir = file_type.is_dir();
-            if is_dir && self.excluded_dir(file_name.as_bytes())
-                || file_type.is_file() && self.excluded(file_name.as_bytes(), false)
+            if is_dir && self.excluded_dir(file_name)
+                || file_type.is_file() && self.excluded(file_name, false)
                 || file_type.is_symlink() && !follow
             {
                 continue;
             }
-            let may_be_output = self.selection.output.is_some_and(|(_, ino)| ino == entry.ino());
+            let may_be_output = self.selection.output.is_some_and(|(_, ino)| ino == entry.ino);
             if file_type.is_file() && !may_be_output {
                 // Its size is told by whoever opens it: one question less for most files.
-                let name = child.clone();
-                (self.take)(Step::File(Entry { name, path: child, size: None }))?;
+                (self.take)(Step::File(Entry { name: None, path: child, size: None }))?;
                 continue;
             }
-            let meta = match if follow { fs::metadata(&path) } else { entry.metadata() } {
+            // The name is also the path, which spares the joining.
+            let path = Path::new(OsStr::from_bytes(&child));
+            let meta = match if follow { fs::metadata(path) } else { fs::symlink_metadata(path) } {
                 Ok(meta) => meta,
                 Err(e) => {
                     self.error(&child, &e)?;
@@ -245,7 +244,7 @@ impl<'a, F: FnMut(Step) -> Result<(), Enough>> Walk<'a, F> {
                     continue;
                 }
                 ancestors.push(own);
-                self.directory(&path, child, ancestors)?;
+                self.directory(path, child.clone(), ancestors)?;
                 ancestors.pop();
                 continue;
             }
@@ -253,9 +252,9 @@ impl<'a, F: FnMut(Step) -> Result<(), Enough>> Walk<'a, F> {
                 || kind.is_block_device()
                 || kind.is_fifo()
                 || kind.is_socket();
-            let left_out = file_type.is_symlink() && self.excluded(file_name.as_bytes(), false);
+            let left_out = file_type.is_symlink() && self.excluded(file_name, false);
             if !special && !left_out {
-                self.file(child.clone(), child, &meta)?;
+                self.file(child, &meta)?;
             }
         }
         Ok(())

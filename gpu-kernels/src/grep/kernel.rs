@@ -4,10 +4,10 @@ use core::ops::ControlFlow;
 
 use gpu_rt::atomic::{DeviceAtomicU32, Ordering};
 use gpu_rt::{Pod, Thread, Zeroable, kernel, thread};
-use gpufs::{DeviceSlice, File, Fs, OpenOptions};
+use gpufs::{DeviceSlice, Errno, File, Fs, OpenOptions};
 
 use super::arena::{Arena, Bump};
-use super::item::{Item, ItemResult, Status, Task};
+use super::item::{Item, ItemResult, Task};
 use super::matcher::Matcher;
 use super::program::Program;
 use super::search::{Pages, search_item};
@@ -44,6 +44,8 @@ pub struct GrepArgs {
     pub output: DeviceSlice<u64>,
     /// Room for incomplete lines, an equal part of it for each thread.
     pub scratch: DeviceSlice<u8>,
+    /// Room for the beginnings of files, a page for each thread.
+    pub buffers: DeviceSlice<u8>,
     /// How to search.
     pub task: Task,
 }
@@ -73,21 +75,63 @@ impl Bump for Counter<'_> {
     }
 }
 
-struct FilePages {
-    file: File,
-    page: u64,
+/// A file of which the beginning, for most files all of it, comes in one request to a buffer, and the
+/// rest through the page cache.
+struct FilePages<'a> {
+    fs: Fs,
+    path: &'a [u8],
+    buffer: &'a mut [u8],
+    /// Bytes in the buffer, once they were asked for.
+    beginning: Option<usize>,
+    /// Open once more is wanted than the beginning.
+    file: Option<File>,
 }
 
-impl Pages for FilePages {
+impl FilePages<'_> {
+    fn file(&mut self) -> Result<File, Errno> {
+        if let Some(file) = self.file {
+            return Ok(file);
+        }
+        let options = OpenOptions::new().once().read_ahead(false);
+        let file = self.fs.open(&Thread, self.path, options)?;
+        self.file = Some(file);
+        Ok(file)
+    }
+
+    /// Bytes of the whole file; closes it.
+    fn finish(mut self) -> Result<u64, Errno> {
+        if let Some(whole) = self.beginning.filter(|n| *n < self.buffer.len()) {
+            return Ok(whole as u64);
+        }
+        let file = self.file()?;
+        file.close(&Thread);
+        Ok(file.size())
+    }
+}
+
+impl Pages for FilePages<'_> {
     fn visit(
         &mut self,
         from: u64,
         mut visit: impl FnMut(&[u8], bool) -> ControlFlow<()>,
     ) -> Result<(), u32> {
-        let FilePages { file, page } = self;
         let mut at = from;
+        if from == 0 {
+            let n = match self.beginning {
+                Some(n) => n,
+                None => self.fs.read(&Thread, self.path, &mut *self.buffer).map_err(Errno::raw)?,
+            };
+            self.beginning = Some(n);
+            let last = n < self.buffer.len();
+            if n > 0 && visit(&self.buffer[..n], last).is_break() || last {
+                return Ok(());
+            }
+            at = n as u64;
+        }
+        let file = self.file().map_err(Errno::raw)?;
+        let page = self.fs.page_size() as u64;
         loop {
-            let len = *page - at % *page;
+            let len = page - at % page;
             let view = file.map(&Thread, at, len as usize).map_err(|e| e.raw())?;
             let bytes = view.as_slice().unwrap_or(&[]);
             at += len;
@@ -99,6 +143,17 @@ impl Pages for FilePages {
     }
 }
 
+/// The calling thread's part of memory that is shared out equally.
+///
+/// # Safety
+/// Nothing else uses the memory for as long as the thread has its part.
+unsafe fn share_of<'a>(all: &DeviceSlice<u8>) -> &'a mut [u8] {
+    let share = all.len() / thread::count() as usize;
+    let part = all.slice(thread::index() as usize * share, share);
+    // SAFETY: device memory; parts of different threads do not overlap.
+    unsafe { core::slice::from_raw_parts_mut(part.as_ptr(), part.len()) }
+}
+
 /// Searches `args.items`. Launched with any number of threads.
 #[kernel]
 pub fn grep(args: GrepArgs) {
@@ -108,11 +163,8 @@ pub fn grep(args: GrepArgs) {
     // SAFETY: the host had `Program::parse` accept these bytes.
     let Ok(program) = (unsafe { Program::trusted(bytemuck::cast_slice(program)) }) else { return };
     let matcher = Matcher::new(&program);
-    let options = OpenOptions::new().once().read_ahead(false);
-    let share = args.scratch.len() / thread::count() as usize;
-    let scratch = args.scratch.slice(thread::index() as usize * share, share);
-    // SAFETY: each thread has a part of its own.
-    let scratch = unsafe { core::slice::from_raw_parts_mut(scratch.as_ptr(), scratch.len()) };
+    // SAFETY: each thread takes its own part, once.
+    let (scratch, buffer) = unsafe { (share_of(&args.scratch), share_of(&args.buffers)) };
     let counter = Counter(args.counter(1));
     // SAFETY: the host's buffer of zeroed words, which only the arenas of this launch write, and
     // its zeroed counter.
@@ -121,19 +173,19 @@ pub fn grep(args: GrepArgs) {
     loop {
         let number = args.counter(0).fetch_add(1, Ordering::Relaxed);
         let Some(item) = items.get(number as usize) else { return };
-        let result = match args.fs.open(&Thread, args.path(item.file), options) {
-            Ok(file) => {
-                let mut pages = FilePages { file, page: args.fs.page_size() as u64 };
-                let result =
-                    search_item(&matcher, &args.task, item, number, scratch, &mut sink, &mut pages);
-                file.close(&Thread);
-                ItemResult { size: file.size(), ..result }
-            }
-            Err(e) => ItemResult {
-                status: Status::Failed as u32,
-                need: e.raw().into(),
-                ..ItemResult::default()
-            },
+        let mut pages = FilePages {
+            fs: args.fs,
+            path: args.path(item.file),
+            buffer: &mut *buffer,
+            beginning: None,
+            file: None,
+        };
+        let result =
+            search_item(&matcher, &args.task, item, number, scratch, &mut sink, &mut pages);
+        let result = match pages.finish() {
+            Ok(size) => ItemResult { size, ..result },
+            // The search has failed likewise, or was content with what it saw.
+            Err(_) => result,
         };
         assert!((number as usize) < args.results.len(), "the host gave too few results");
         // SAFETY: in range, and only the thread that took this item writes its result.

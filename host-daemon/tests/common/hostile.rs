@@ -100,7 +100,7 @@ impl Program<'_> {
         }
         let handle = if shape & 0x40 != 0 { self.number() as u32 } else { handle };
         Request {
-            op: self.byte() % 8,
+            op: self.byte() % 9,
             flags: if shape & 1 != 0 { self.byte() } else { self.byte() & 1 },
             window: if shape & 2 != 0 { self.byte() % 3 } else { 0 },
             cell: if shape & 4 != 0 { self.number() as u32 } else { u32::from(self.byte() % 7) },
@@ -109,6 +109,7 @@ impl Program<'_> {
             buf: self.number(),
             len: self.number() as u32,
             tag: self.byte().into(),
+            path_len: if shape & 0x18 == 0x18 { self.number() as u32 } else { 0 },
             reserved0: if shape & 0x38 == 0x38 { 1 } else { 0 },
             ..Request::zeroed()
         }

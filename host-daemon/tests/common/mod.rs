@@ -169,6 +169,19 @@ impl Rig {
         Ok(self.bytes(0, n as usize))
     }
 
+    pub fn read_file(&mut self, path: &str, len: u32) -> Result<Vec<u8>, Errno> {
+        self.fill(0, path.as_bytes());
+        let request = Request {
+            op: Op::ReadFile as u8,
+            flags: OpenFlags::READ.0,
+            path_len: path.len() as u32,
+            len,
+            ..Request::zeroed()
+        };
+        let n = self.call(request).result()?;
+        Ok(self.bytes(0, n as usize))
+    }
+
     pub fn close(&mut self, handle: u32) -> Result<u64, Errno> {
         let r = Request { op: Op::Close as u8, cell: CALL, handle, ..Request::zeroed() };
         self.call(r).result()

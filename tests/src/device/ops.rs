@@ -31,6 +31,8 @@ pub const STAT: u32 = 4;
 pub const LIST: u32 = 5;
 /// As `STAT`, of the file once it is open.
 pub const STAT_OPEN: u32 = 6;
+/// Reads the file whole, or its first `len` bytes, to `at`. Result: the bytes read.
+pub const WHOLE: u32 = 7;
 
 /// For [`Op::flags`]: it must be a directory.
 pub const DIRECTORY: u32 = 1;
@@ -43,7 +45,7 @@ pub const ONCE: u32 = 4;
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Op {
-    /// [`OPEN`] to [`STAT_OPEN`].
+    /// [`OPEN`] to [`WHOLE`].
     pub what: u32,
     /// The number of the path.
     pub path: u32,
@@ -112,6 +114,7 @@ fn one<G: Group, I: PageIndex, E: Eviction>(
             put(group, job, op, bytemuck::bytes_of(&info));
             return Ok(info.size);
         }
+        WHOLE => return fs.read(group, path, to).map(|n| n as u64),
         LIST => return list(group, fs.read_dir(group, path)?, op.offset as usize, to),
         _ => {}
     }

@@ -2,7 +2,7 @@
 
 use super::{GROUPS, PAGE};
 use crate::device::ops::{
-    DIRECTORY, GROUP_THREAD, LIST, NO_FOLLOW, OPEN, Op, READ, STAT, STAT_OPEN, failure,
+    DIRECTORY, GROUP_THREAD, LIST, NO_FOLLOW, OPEN, Op, READ, STAT, STAT_OPEN, WHOLE, failure,
 };
 use crate::device::{Policy, storms};
 use crate::host::{Backend, Tree};
@@ -73,6 +73,8 @@ pub fn errors_are_those_of_std_fs<P: Policy>(backend: &Backend) {
         }
         ops.push(Op { what: STAT, path: i as u32, len: 64, at: 4096, ..Op::zeroed() });
         want.push(std::fs::metadata(path).map(|m| m.len()));
+        ops.push(Op { what: WHOLE, path: i as u32, at: 4096, ..Op::zeroed() });
+        want.push(std::fs::read(path).map(|_| 0));
     }
     let is_dir = ops.len();
     ops.push(Op { what: READ, path: 1, len: 10, ..Op::zeroed() });

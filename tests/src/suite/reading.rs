@@ -1,7 +1,7 @@
 //! Bytes: those of the file, at every granularity, by every way.
 
 use super::{GROUPS, PAGE, ranges};
-use crate::device::ops::{ASYNC, GROUP_THREAD, MAP, READ, failure};
+use crate::device::ops::{ASYNC, GROUP_THREAD, MAP, Op, READ, WHOLE, failure};
 use crate::device::{Policy, pattern};
 use crate::host::{Backend, Bench, Tree};
 use gpufs::Errno;
@@ -96,6 +96,44 @@ pub fn past_the_end_and_empty<P: Policy>(backend: &Backend) {
         );
         assert_eq!(results, [failure(Errno::EFBIG)]);
     }
+}
+
+/// A whole file is one request where it fits in what one can bring, and its bytes at every size.
+pub fn whole_files_in_one_request<P: Policy>(backend: &Backend) {
+    let tree = Tree::new();
+    let Some(bench) = backend.session::<P>(|b| b.page_size(4096).cache_size(16 * PAGE)) else {
+        return;
+    };
+    // A transfer slot has 8 KiB; what fits in none comes through the cache, by a second request.
+    let sizes = [0, 1, 4095, 4096, 8191, 8192, 8193, 40_000, (2 << 20) + 5];
+    let paths: Vec<_> =
+        (0u64..).zip(sizes).map(|(i, size)| tree.file(format!("{i}"), i, size)).collect();
+    for room in [0, 1, 4096, 8192, 8193, 50_000, (2 << 20) + 4096] {
+        for group in GROUPS {
+            let before = bench.taken(gpu_abi::Op::ReadFile);
+            let ops: Vec<_> = (0u64..)
+                .zip(&paths)
+                .map(|(i, _)| Op {
+                    what: WHOLE,
+                    path: i as u32,
+                    at: i * room,
+                    len: room,
+                    ..bytemuck::Zeroable::zeroed()
+                })
+                .collect();
+            let (results, bytes) = bench.ops((1, 64), group, &paths, &ops);
+            for (i, (path, op)) in paths.iter().zip(&ops).enumerate() {
+                let mut want = std::fs::read(path).expect("it is there");
+                want.truncate(room as usize);
+                assert_eq!(results[i], want.len() as u64, "{path:?} to {room} bytes, {group}");
+                let got = &bytes[op.at as usize..][..want.len()];
+                assert!(got == want, "{path:?} to {room} bytes, {group}");
+            }
+            assert_eq!(bench.taken(gpu_abi::Op::ReadFile) - before, paths.len() as u64);
+        }
+    }
+    let stats = bench.session.stats();
+    assert!(stats.evictions <= stats.misses, "{stats:?}");
 }
 
 /// Slices of a view, one after the other, are the range; as_slice where it lies in one page.
