@@ -1,8 +1,9 @@
 //! Contention under a thousand and more deterministic schedules: random ones, and those that look for
 //! bugs of a few ordered events. A failure prints the command that replays it.
 
-use conformance::device::{HashClock, HashFifo, Policy, RadixClock, storms};
+use conformance::device::storms;
 use conformance::host::{Bench, Tree, emulated};
+use conformance::{HashClock, HashFifo, Policy, RadixClock};
 use gpu_emu::VARIABLE;
 use gpu_host::{EmulatedOptions, Mode, Schedule, Session, SessionBuilder};
 use std::panic::{AssertUnwindSafe, catch_unwind};

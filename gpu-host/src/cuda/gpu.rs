@@ -155,6 +155,9 @@ impl Gpu {
     /// # Safety
     /// As [`Device::write`].
     unsafe fn put(&self, addr: u64, from: &[u8]) -> Result<(), CudaError> {
+        if from.is_empty() {
+            return Ok(());
+        }
         // SAFETY: the caller vouches for the range; `from` outlives the copy, which is waited for.
         unsafe {
             let (at, len) = (from.as_ptr().cast(), from.len());
@@ -241,6 +244,9 @@ impl Device for Cuda {
         let gpu = &*self.0;
         let _current = gpu.enter()?;
         let addr = gpu.memory().alloc(bytes, align)?;
+        if bytes == 0 {
+            return Ok(addr);
+        }
         // SAFETY: our own piece, which nobody knows yet.
         unsafe {
             let cleared = sys::cuMemsetD8Async(addr, 0, bytes, gpu.copies);
@@ -257,6 +263,9 @@ impl Device for Cuda {
     unsafe fn read(&self, addr: u64, to: &mut [u8]) -> Result<(), HostError> {
         let gpu = &*self.0;
         let _current = gpu.enter()?;
+        if to.is_empty() {
+            return Ok(());
+        }
         // SAFETY: the caller vouches for the range; `to` outlives the copy, which is waited for.
         unsafe {
             let (at, len) = (to.as_mut_ptr().cast(), to.len());

@@ -1,7 +1,8 @@
 //! Pages fetched before they are wanted, and pages that are wanted but once.
 
 use super::PAGE;
-use crate::device::{Policy, storms};
+use crate::Policy;
+use crate::device::storms;
 use crate::host::{Backend, Tree};
 
 /// A reader who goes from page to page finds pages that were fetched ahead, with the right bytes.

@@ -1,10 +1,11 @@
 //! Paths: opened, described, listed, refused.
 
 use super::{GROUPS, PAGE};
+use crate::Policy;
 use crate::device::ops::{
     DIRECTORY, GROUP_THREAD, LIST, NO_FOLLOW, OPEN, Op, READ, STAT, STAT_OPEN, WHOLE, failure,
 };
-use crate::device::{Policy, storms};
+use crate::device::storms;
 use crate::host::{Backend, Tree};
 use bytemuck::Zeroable;
 use gpufs::{DirEntry, Errno, FileInfo, dir::entries};

@@ -1,7 +1,8 @@
 //! Many threads, few resources.
 
 use super::PAGE;
-use crate::device::{Policy, storms};
+use crate::Policy;
+use crate::device::storms;
 use crate::host::{Backend, Tree};
 
 /// Thousands of threads fault on the same pages: each page is asked for once.
