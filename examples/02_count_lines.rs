@@ -3,14 +3,17 @@
 //!
 //!     cargo run --release --example 02_count_lines -- FILE
 
-use gpu_host::{LaunchConfig, Session};
+use clap::Parser;
+use gpu_examples::device::OnePath;
+use gpu_host::LaunchConfig;
 use gpu_kernels::ladder::{OneFile, count_lines};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args().nth(1).unwrap_or_else(|| "Cargo.lock".into());
+    let OnePath { path, device } = OnePath::parse();
+    let path = path.unwrap_or_else(|| "Cargo.lock".into());
 
     // Small pages, so that there is one for many threads even in a small file.
-    let session = Session::builder().page_size(4096).cache_size(16 << 20).build()?;
+    let session = device.session()?.page_size(4096).cache_size(16 << 20).build()?;
     let name = session.alloc_from(path.as_bytes())?;
     let out = session.alloc(3)?;
     let args = OneFile { fs: session.fs(), path: name.slice(), out: out.slice() };
@@ -18,6 +21,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let counted = out.to_vec()?;
     println!("{path}: {} lines, {} bytes, {} errors", counted[0], counted[1], counted[2]);
-    println!("{} threads, {:?}", report.threads, session.stats());
+    println!("{} threads, {:?}", report.threads, session.stats()?);
     Ok(())
 }

@@ -2,13 +2,16 @@
 //!
 //!     cargo run --release --example 03_list_dir -- DIR
 
-use gpu_host::{LaunchConfig, Session};
+use clap::Parser;
+use gpu_examples::device::OnePath;
+use gpu_host::LaunchConfig;
 use gpu_kernels::ladder::{OneFile, list_dir};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args().nth(1).unwrap_or_else(|| ".".into());
+    let OnePath { path, device } = OnePath::parse();
+    let path = path.unwrap_or_else(|| ".".into());
 
-    let session = Session::builder().build()?;
+    let session = device.session()?.build()?;
     let name = session.alloc_from(path.as_bytes())?;
     let out = session.alloc(2)?;
     let args = OneFile { fs: session.fs(), path: name.slice(), out: out.slice() };

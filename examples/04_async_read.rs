@@ -3,13 +3,16 @@
 //!
 //!     cargo run --release --example 04_async_read -- FILE
 
-use gpu_host::{LaunchConfig, Session};
+use clap::Parser;
+use gpu_examples::device::OnePath;
+use gpu_host::LaunchConfig;
 use gpu_kernels::ladder::{OneFile, read_while_working};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args().nth(1).unwrap_or_else(|| "Cargo.lock".into());
+    let OnePath { path, device } = OnePath::parse();
+    let path = path.unwrap_or_else(|| "Cargo.lock".into());
 
-    let session = Session::builder().page_size(4096).build()?;
+    let session = device.session()?.page_size(4096).build()?;
     let name = session.alloc_from(path.as_bytes())?;
     let out = session.alloc(2)?;
     let args = OneFile { fs: session.fs(), path: name.slice(), out: out.slice() };
@@ -17,6 +20,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let [sum, arrived] = out.to_vec()?[..] else { unreachable!("two values were asked for") };
     println!("bytes add up to {sum}; the second part had arrived in time: {}", arrived == 1);
-    println!("{:?}", session.stats());
+    println!("{:?}", session.stats()?);
     Ok(())
 }

@@ -83,7 +83,7 @@ impl Probes {
         work: &Work,
     ) -> Result<Outcome> {
         self.out.copy_from(0, &[0; SAMPLES])?;
-        let before = self.session.stats();
+        let before = self.session.stats()?;
         let start = Instant::now();
         self.session.run(kernel, shape, self.args(work))?;
         let seconds = start.elapsed().as_secs_f64();
@@ -92,7 +92,7 @@ impl Probes {
         if places[FAILURES] != 0 {
             return Err(format!("{}: {} calls failed", kernel.name(), places[FAILURES]).into());
         }
-        let stats = since(&before, &self.session.stats());
+        let stats = since(&before, &self.session.stats()?);
         Ok(Outcome { seconds, answer: places[ANSWER], stats })
     }
 

@@ -1,3 +1,4 @@
 //! The programs a newcomer runs first, and the host code they share.
 
+pub mod device;
 pub mod grep;

@@ -1,12 +1,10 @@
 //! An emulated device's memory: one mapping, handed out in pieces.
 
 use crate::HostError;
-use std::collections::BTreeMap;
+use crate::free_list::{FreeList, rounded};
 use std::ptr::NonNull;
 use std::sync::Mutex;
 
-/// Pieces are multiples of this.
-const GRAIN: usize = 256;
 /// Bytes of a huge page.
 const HUGE: usize = 2 << 20;
 /// Freed pieces of at least this much go back to the operating system, and come again as zeroes.
@@ -18,8 +16,7 @@ pub(crate) struct Arena {
     len: usize,
     /// What `mmap` returned, and how much that is.
     mapping: (*mut libc::c_void, usize),
-    /// Free pieces: offset → length. No two of them touch.
-    free: Mutex<BTreeMap<usize, usize>>,
+    free: Mutex<FreeList>,
 }
 
 // SAFETY: the mapping is plain memory; what is done with it is up to its users.
@@ -40,7 +37,8 @@ impl Arena {
         }
         let base = (at as usize).next_multiple_of(HUGE) as *mut libc::c_void;
         let base = NonNull::new(base.cast()).expect("a mapping is not at address 0");
-        Ok(Arena { base, len, mapping: (at, mapped), free: Mutex::new(BTreeMap::from([(0, len)])) })
+        let free = Mutex::new(FreeList::new(base.as_ptr() as u64, len));
+        Ok(Arena { base, len, mapping: (at, mapped), free })
     }
 
     pub(crate) fn base(&self) -> NonNull<u8> {
@@ -55,25 +53,12 @@ impl Arena {
     /// huge pages is made of them: page frames profit, but a buffer of which each thread touches a
     /// little would be cleared whole.
     pub(crate) fn alloc(&self, bytes: usize, align: usize) -> Result<u64, HostError> {
-        let size = bytes.max(1).next_multiple_of(GRAIN);
-        let align = align.max(GRAIN);
+        let size = rounded(bytes);
         let mut free = self.free.lock().expect("no code panics under this lock");
-        let found = free.iter().find_map(|(&start, &len)| {
-            let at = start.next_multiple_of(align);
-            (at - start + size <= len).then_some((start, len, at))
-        });
-        let Some((start, len, at)) = found else {
-            let free = free.values().sum();
+        let Some(addr) = free.take(size, align) else {
+            let free = free.free();
             return Err(HostError::OutOfDeviceMemory { wanted: bytes, free, total: self.len });
         };
-        free.remove(&start);
-        if at > start {
-            free.insert(start, at - start);
-        }
-        if at + size < start + len {
-            free.insert(at + size, start + len - at - size);
-        }
-        let addr = self.base.as_ptr() as u64 + at as u64;
         if align >= HUGE {
             // SAFETY: within the mapping. Only advice: a failure changes nothing.
             unsafe { libc::madvise(addr as *mut libc::c_void, size, libc::MADV_HUGEPAGE) };
@@ -83,26 +68,13 @@ impl Arena {
 
     /// Takes a piece back and makes it zero.
     pub(crate) fn free(&self, addr: u64, bytes: usize) {
-        let size = bytes.max(1).next_multiple_of(GRAIN);
-        let mut at = (addr - self.base.as_ptr() as u64) as usize;
-        self.clear(at, size);
-        let mut len = size;
-        let mut free = self.free.lock().expect("no code panics under this lock");
-        if let Some((&before, &l)) = free.range(..at).next_back()
-            && before + l == at
-        {
-            free.remove(&before);
-            (at, len) = (before, l + len);
-        }
-        if let Some(l) = free.remove(&(at + len)) {
-            len += l;
-        }
-        free.insert(at, len);
+        let size = rounded(bytes);
+        self.clear(addr as usize, size);
+        self.free.lock().expect("no code panics under this lock").give_back(addr, size);
     }
 
-    fn clear(&self, at: usize, size: usize) {
-        let (start, end) =
-            (self.base.as_ptr() as usize + at, self.base.as_ptr() as usize + at + size);
+    fn clear(&self, start: usize, size: usize) {
+        let end = start + size;
         let (inner, inner_end) = (start.next_multiple_of(4096), end & !4095);
         if size >= GIVE_BACK {
             // SAFETY: whole pages within the piece, which nobody uses any more.
@@ -175,6 +147,7 @@ mod tests {
         for (addr, bytes) in held {
             arena.free(addr, bytes);
         }
-        assert_eq!(*arena.free.lock().unwrap(), BTreeMap::from([(0, arena.len())]));
+        let all = FreeList::new(arena.base().as_ptr() as u64, arena.len());
+        assert_eq!(*arena.free.lock().unwrap(), all);
     }
 }

@@ -1,8 +1,12 @@
 //! The seam between a session and whatever runs its kernels.
 
 use crate::HostError;
+use crate::service::Service;
 use gpu_emu::{LaunchConfig, LaunchReport};
+use host_daemon::RegionMemory;
+use std::any::Any;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// A kernel with its arguments, its types forgotten: by name and bytes for a device that has a
 /// module loaded, as a function for one that runs host code.
@@ -15,10 +19,33 @@ pub struct KernelCall {
     pub on_host: Box<dyn Fn() + Send + Sync>,
 }
 
+/// Device memory that the host can address, all of it: the window of direct reads.
+pub struct Window {
+    /// Its first byte, the same address on both sides.
+    pub base: NonNull<u8>,
+    /// Its bytes.
+    pub len: usize,
+    /// What keeps it mapped.
+    pub memory: Arc<dyn Any + Send + Sync>,
+}
+
 /// Something that runs kernels and has memory of its own. Addresses are the device's.
 pub trait Device: Send + Sync {
     /// What to call it in messages.
     fn name(&self) -> String;
+
+    /// How many submission rings suit it: as many as it has multiprocessors, within reason.
+    fn shards(&self) -> u32;
+
+    /// Threads of the host that run its kernels, and can serve the rings while those wait. A GPU has
+    /// none: it needs [`DaemonMode::Threads`](crate::DaemonMode::Threads).
+    fn host_workers(&self) -> usize;
+
+    /// Whether a launch repeats an earlier one step by step, so that answers have to come in an order
+    /// that follows from the requests alone.
+    fn is_deterministic(&self) -> bool {
+        false
+    }
 
     /// Zeroed memory; `align` is a power of two.
     ///
@@ -50,14 +77,18 @@ pub trait Device: Send + Sync {
     /// The range is allocated and no kernel uses it now.
     unsafe fn write(&self, addr: u64, from: &[u8]) -> Result<(), HostError>;
 
-    /// The device address of a region in host memory, which the device may use from now on.
+    /// The device address of a region, which the device may use from now on, and keeps as long as a
+    /// kernel might.
     ///
     /// # Errors
     /// If the device cannot address it.
-    fn map_region(&self, base: NonNull<u8>, len: usize) -> Result<u64, HostError>;
+    fn map_region(&self, region: Arc<RegionMemory>) -> Result<u64, HostError>;
 
-    /// Device memory as the host addresses it, where it can: the window of direct reads.
-    fn window(&self) -> Option<(NonNull<u8>, usize)>;
+    /// Device memory as the host addresses it, where it can.
+    fn window(&self) -> Option<Window>;
+
+    /// Says what serves the requests of its kernels: called once, before the first launch.
+    fn start(&self, service: Service);
 
     /// Starts a launch.
     ///

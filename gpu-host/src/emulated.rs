@@ -2,9 +2,10 @@
 
 use crate::HostError;
 use crate::arena::Arena;
-use crate::device::{Device, KernelCall, Running};
+use crate::device::{Device, KernelCall, Running, Window};
+use crate::service::Service;
 use gpu_emu::{Config, Emulator, LaunchConfig, LaunchHandle, LaunchReport, LogSink, Mode};
-use std::ptr::NonNull;
+use host_daemon::RegionMemory;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -48,37 +49,26 @@ impl Emulated {
         let arena = Arc::new(Arena::new(memory)?);
         Ok(Emulated { options, emulator: OnceLock::new(), arena })
     }
+}
 
-    pub(crate) fn arena(&self) -> &Arc<Arena> {
-        &self.arena
+impl Device for Emulated {
+    fn name(&self) -> String {
+        format!("emulated GPU ({} workers)", self.host_workers())
     }
 
-    /// How many workers there will be.
-    pub(crate) fn workers(&self) -> usize {
+    fn shards(&self) -> u32 {
+        self.host_workers().min(256) as u32
+    }
+
+    fn host_workers(&self) -> usize {
         match self.options.mode {
             Mode::Fast => self.options.workers,
             Mode::Deterministic(_) => 1,
         }
     }
 
-    /// Starts the workers, with `host` to serve them.
-    pub(crate) fn start(&self, host: Arc<dyn gpu_emu::Host>) {
-        let config = Config {
-            workers: self.workers(),
-            resident_threads: self.options.resident_threads,
-            mode: self.options.mode,
-            timeout: self.options.timeout,
-            host,
-            log: self.options.log.clone(),
-            ..Config::default()
-        };
-        self.emulator.get_or_init(|| Emulator::new(config));
-    }
-}
-
-impl Device for Emulated {
-    fn name(&self) -> String {
-        format!("emulated GPU ({} workers)", self.workers())
+    fn is_deterministic(&self) -> bool {
+        matches!(self.options.mode, Mode::Deterministic(_))
     }
 
     fn alloc(&self, bytes: usize, align: usize) -> Result<u64, HostError> {
@@ -103,12 +93,26 @@ impl Device for Emulated {
         Ok(())
     }
 
-    fn map_region(&self, base: NonNull<u8>, _len: usize) -> Result<u64, HostError> {
-        Ok(base.as_ptr() as u64)
+    fn map_region(&self, region: Arc<RegionMemory>) -> Result<u64, HostError> {
+        Ok(region.base().as_ptr() as u64)
     }
 
-    fn window(&self) -> Option<(NonNull<u8>, usize)> {
-        Some((self.arena.base(), self.arena.len()))
+    fn window(&self) -> Option<Window> {
+        let memory = self.arena.clone();
+        Some(Window { base: memory.base(), len: memory.len(), memory })
+    }
+
+    fn start(&self, service: Service) {
+        let config = Config {
+            workers: self.host_workers(),
+            resident_threads: self.options.resident_threads,
+            mode: self.options.mode,
+            timeout: self.options.timeout,
+            host: service.host(),
+            log: self.options.log.clone(),
+            ..Config::default()
+        };
+        self.emulator.get_or_init(|| Emulator::new(config));
     }
 
     fn launch(&self, call: KernelCall, shape: LaunchConfig) -> Result<Box<dyn Running>, HostError> {

@@ -1,5 +1,7 @@
 //! What can go wrong on the host's side of a session.
 
+use crate::ModuleError;
+use crate::cuda::CudaError;
 use gpu_emu::LaunchError;
 use gpufs::Errno;
 use host_daemon::DaemonError;
@@ -11,6 +13,12 @@ pub enum HostError {
     /// A launch failed; or it could not start.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// A module cannot be used, or has not what is to be launched.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// An NVIDIA GPU cannot be used, or has failed.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
     /// The daemon could not be set up.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
@@ -21,6 +29,14 @@ pub enum HostError {
     Region {
         /// What the operating system said.
         source: std::io::Error,
+    },
+    /// The device cannot serve its own requests.
+    #[error(
+        "{device} has no host threads that could serve its requests: choose DaemonMode::Threads, or none"
+    )]
+    NobodyServes {
+        /// Which.
+        device: String,
     },
     /// The device has no room.
     #[error(

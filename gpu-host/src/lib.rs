@@ -29,25 +29,37 @@
 //! | [`device`] | the seam between a session and whatever runs its kernels |
 //! | [`emulated`] | the emulated GPU behind that seam |
 //! | `arena` | an emulated device's memory |
-//! | `driver` | how the emulator's workers serve the session's requests themselves |
+//! | [`cuda`] | NVIDIA GPUs behind it |
+//! | `free_list` | which parts of a range of addresses are free |
+//! | [`choice`] | which device: by name |
+//! | [`module`] | kernels as PTX, for devices that run that |
+//! | [`service`] | what serves a session's requests, as its device sees it |
 //! | [`session`] | device, region, daemon and mount, wired up |
 //! | [`buffer`] | device memory that a host program owns |
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod arena;
 pub mod buffer;
+pub mod choice;
+pub mod cuda;
 pub mod device;
-mod driver;
 pub mod emulated;
 mod error;
+mod free_list;
+pub mod module;
+pub mod service;
 pub mod session;
 
 pub use buffer::DeviceBuffer;
+pub use choice::{DeviceChoice, ParseDeviceError};
+pub use cuda::{CudaError, CudaOptions};
 pub use device::{Device, Launch};
 pub use emulated::EmulatedOptions;
 pub use error::HostError;
 pub use gpu_emu::{LaunchConfig, LaunchError, LaunchReport, Mode, Schedule};
+pub use gpufs::Stats;
 pub use host_daemon::{EngineChoice, EngineKind};
+pub use module::{Module, ModuleError};
 pub use session::{DaemonMode, Session, SessionBuilder};
 
 /// The README's program compiles and runs.

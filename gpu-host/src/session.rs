@@ -2,14 +2,16 @@
 
 use crate::buffer::DeviceBuffer;
 use crate::device::{Device, KernelCall, Launch};
-use crate::driver::{Apart, Inline, Served};
-use crate::emulated::{Emulated, EmulatedOptions};
-use crate::{HostError, Mode};
+use crate::emulated::EmulatedOptions;
+use crate::service::{Served, Service};
+use crate::{DeviceChoice, HostError, Module};
 use bytemuck::Pod;
 use gpu_abi::{RegionConfig, RegionLayout};
 use gpu_emu::{LaunchConfig, LaunchReport};
 use gpu_rt::Kernel;
-use gpufs::{Clock, Eviction, Fs, HashIndex, MountConfig, MountLayout, PageIndex, Stats};
+use gpufs::{
+    Clock, Eviction, Fs, HashIndex, MountConfig, MountLayout, PageIndex, Stats, stats::STATS_LINES,
+};
 use host_daemon::{Daemon, DeviceWindow, EngineChoice, Grant, Options, RegionMemory};
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -18,7 +20,8 @@ use std::sync::Arc;
 /// Who serves the rings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DaemonMode {
-    /// The emulator's workers, when their threads wait: no other thread is woken.
+    /// The workers of an emulated device, when their threads wait: no other thread is woken. A GPU
+    /// has none.
     #[default]
     Inline,
     /// This many threads of the daemon's own.
@@ -29,7 +32,8 @@ pub enum DaemonMode {
 #[derive(Clone)]
 #[must_use]
 pub struct SessionBuilder {
-    emulated: EmulatedOptions,
+    device: DeviceChoice,
+    module: Option<Module>,
     mount: MountConfig,
     direct: bool,
     device_memory: usize,
@@ -37,14 +41,15 @@ pub struct SessionBuilder {
     calls: u32,
     ring_entries: u32,
     engine: EngineChoice,
-    daemon: DaemonMode,
+    daemon: Option<DaemonMode>,
     root: Option<PathBuf>,
 }
 
 impl Default for SessionBuilder {
     fn default() -> Self {
         SessionBuilder {
-            emulated: EmulatedOptions::default(),
+            device: DeviceChoice::default(),
+            module: None,
             mount: MountConfig::default(),
             direct: true,
             device_memory: 16 << 30,
@@ -52,16 +57,28 @@ impl Default for SessionBuilder {
             calls: 8192,
             ring_entries: 8192,
             engine: EngineChoice::Auto,
-            daemon: DaemonMode::Inline,
+            daemon: None,
             root: None,
         }
     }
 }
 
 impl SessionBuilder {
-    /// How the GPU is emulated.
-    pub fn emulated(mut self, options: EmulatedOptions) -> Self {
-        self.emulated = options;
+    /// What runs the kernels. Default: the emulated GPU.
+    pub fn device(mut self, choice: DeviceChoice) -> Self {
+        self.device = choice;
+        self
+    }
+
+    /// How the GPU is emulated: the same as [`SessionBuilder::device`] with
+    /// [`DeviceChoice::Emulated`].
+    pub fn emulated(self, options: EmulatedOptions) -> Self {
+        self.device(DeviceChoice::Emulated(options))
+    }
+
+    /// The kernels as PTX, for devices that run that.
+    pub fn module(mut self, module: impl Into<Option<Module>>) -> Self {
+        self.module = module.into();
         self
     }
 
@@ -90,8 +107,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Bytes of an emulated device's memory: address space, of which only what is touched becomes
-    /// memory. Default 16 GiB.
+    /// Bytes of device memory that the session may use. An emulated device's is address space, of
+    /// which only what is touched becomes memory; a GPU's is taken as it is needed. Default 16 GiB.
     pub fn device_memory(mut self, bytes: usize) -> Self {
         self.device_memory = bytes;
         self
@@ -122,9 +139,9 @@ impl SessionBuilder {
         self
     }
 
-    /// Who serves the rings.
+    /// Who serves the rings. Default: the device's workers, if it has any; else up to four threads.
     pub fn daemon(mut self, mode: DaemonMode) -> Self {
-        self.daemon = mode;
+        self.daemon = Some(mode);
         self
     }
 
@@ -147,8 +164,16 @@ impl SessionBuilder {
     /// # Errors
     /// As [`SessionBuilder::build`].
     pub fn build_with<I: PageIndex, E: Eviction>(self) -> Result<Session<I, E>, HostError> {
-        let device = Arc::new(Emulated::new(self.emulated.clone(), self.device_memory)?);
-        let workers = device.workers();
+        let device = self.device.open(self.device_memory, self.module)?;
+        let workers = device.host_workers();
+        let daemon_mode = match self.daemon {
+            None if workers > 0 => DaemonMode::Inline,
+            None => DaemonMode::Threads(default_threads()),
+            Some(DaemonMode::Inline) if workers == 0 => {
+                return Err(HostError::NobodyServes { device: device.name() });
+            }
+            Some(mode) => mode,
+        };
         let window = device.window().filter(|_| self.direct);
 
         let page_size = self.mount.page_size;
@@ -160,12 +185,12 @@ impl SessionBuilder {
             None => page_size.clamp(8192, 2 << 20).next_power_of_two(),
         };
         let region_config = RegionConfig {
-            shards: workers.min(256) as u32,
+            shards: device.shards(),
             ring_entries: self.ring_entries,
             slots: self.slots.unwrap_or(((16 << 20) / slot_size).max(64)),
             slot_size,
             calls: self.calls,
-            device_window: window.map_or(0, |(_, len)| len as u64),
+            device_window: window.as_ref().map_or(0, |w| w.len as u64),
         };
         // Looked at before anything is set up for it.
         let layout = RegionLayout::new(region_config).map_err(bad_cache)?;
@@ -176,50 +201,55 @@ impl SessionBuilder {
             RegionMemory::new(region_config).map_err(|source| HostError::Region { source })?;
         let region = Arc::new(region);
         let daemon = Daemon::new(Options {
-            engine: match (self.engine, self.emulated.mode) {
+            engine: match self.engine {
                 // A schedule replays only if answers come in an order that follows from it.
-                (EngineChoice::Auto, Mode::Deterministic(_)) => EngineChoice::Pread,
-                (engine, _) => engine,
+                EngineChoice::Auto if device.is_deterministic() => EngineChoice::Pread,
+                engine => engine,
             },
             // Many at a time: the emulator looks through all its waiting threads after each batch.
             batch: 256,
-            ring_workers: match self.daemon {
+            ring_workers: match daemon_mode {
                 DaemonMode::Inline => workers,
                 DaemonMode::Threads(n) => n.max(1),
             },
             ..Options::default()
         })?;
-        // SAFETY: the arena outlives the client: `Served` drops the client first.
-        let device_window = window.map(|(base, len)| unsafe { DeviceWindow::new(base, len) });
+        // SAFETY: the memory outlives the client: `Served` drops the client first.
+        let device_window = window.as_ref().map(|w| unsafe { DeviceWindow::new(w.base, w.len) });
         let grant = Grant { root: self.root, max_open: mount.open_files.max(4096), device_window };
         let client = daemon.attach(region.clone(), grant)?;
-        if let DaemonMode::Threads(n) = self.daemon {
+        if let DaemonMode::Threads(n) = daemon_mode {
             client.spawn(n.max(1))?;
         }
 
         let base = device.alloc(mount_layout.total(), 2 << 20)?;
-        let region_addr = device.map_region(region.base(), region.len())?;
-        let window_base = window.map_or(0, |(base, _)| base.as_ptr() as u64);
+        let region_addr = device.map_region(region.clone())?;
+        let window_base = window.as_ref().map_or(0, |w| w.base.as_ptr() as u64);
         let header = mount_layout.header(base, region_addr, window_base);
         // SAFETY: just allocated, and no kernel runs yet.
         unsafe { device.write(base, bytemuck::bytes_of(&header))? };
 
-        let served = Arc::new(Served { client, region, arena: device.arena().clone() });
-        match self.daemon {
-            DaemonMode::Inline => device.start(Arc::new(Inline(served.clone()))),
-            DaemonMode::Threads(_) => device.start(Arc::new(Apart(served.clone()))),
-        }
-        Ok(Session { device, served, daemon, mount: base, policies: PhantomData })
+        let served = Arc::new(Served { client, region, window });
+        device.start(Service::new(served.clone(), daemon_mode));
+        let stats = base + mount_layout.stats();
+        Ok(Session { device, served, daemon, mount: base, stats, policies: PhantomData })
     }
+}
+
+/// Threads of the daemon where the device cannot lend any: more than a few find nothing to do.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(4)
 }
 
 /// A device with a mounted page cache, ready for launches. Dropping it waits for launches under way.
 pub struct Session<I: PageIndex = HashIndex, E: Eviction = Clock> {
     // Before what serves it: its workers end first.
-    device: Arc<Emulated>,
+    device: Arc<dyn Device>,
     served: Arc<Served>,
     daemon: Daemon,
     mount: u64,
+    /// Where the mount counts.
+    stats: u64,
     policies: PhantomData<fn() -> (I, E)>,
 }
 
@@ -293,10 +323,16 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
         self.launch(kernel, shape, args)?.wait()
     }
 
-    /// What the page cache counted so far.
-    pub fn stats(&self) -> Stats {
-        // The emulator's device memory is the host's.
-        self.fs().stats()
+    /// What the page cache counted so far. Counts of launches under way may be missing.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn stats(&self) -> Result<Stats, HostError> {
+        let mut lines = [[0u64; 8]; STATS_LINES];
+        // SAFETY: the mount's own counters. Kernels may count on: words are read whole or not yet
+        // counted.
+        unsafe { self.device.read(self.stats, bytemuck::cast_slice_mut(&mut lines))? };
+        Ok(Stats::sum_counts(lines.into_iter()))
     }
 
     /// What the daemon counted so far.

@@ -4,3 +4,7 @@
 pub mod grep;
 pub mod ladder;
 pub mod probe;
+
+/// The kernels as PTX; empty where no toolchain can compile for the GPU.
+#[cfg(feature = "ptx")]
+pub const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));

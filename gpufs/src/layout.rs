@@ -206,6 +206,12 @@ impl MountLayout {
         self.data
     }
 
+    /// Where the mount's counters lie, from its base: [`STATS_LINES`](crate::stats::STATS_LINES)
+    /// lines of eight words.
+    pub fn stats(&self) -> u64 {
+        self.header.stats
+    }
+
     /// The header of a mount at device address `base`, of the region at device address `region`.
     /// `window_base` is the device address that the region's device window begins at, or 0.
     pub fn header(&self, base: u64, region: u64, window_base: u64) -> MountHeader {

@@ -55,9 +55,20 @@ pub struct Stats {
 impl Stats {
     /// The sums of the counters in `lines`.
     pub fn sum(lines: &[StatsLine]) -> Stats {
-        let total = |what: Count| {
-            lines.iter().map(|l| l.words[what as usize].load(Ordering::Relaxed)).sum()
-        };
+        let counts =
+            |line: &StatsLine| core::array::from_fn(|i| line.words[i].load(Ordering::Relaxed));
+        Stats::sum_counts(lines.iter().map(counts))
+    }
+
+    /// The sums over copies of lines' words, such as a host has of another device's memory.
+    pub fn sum_counts(lines: impl Iterator<Item = [u64; 8]>) -> Stats {
+        let mut sums = [0u64; 8];
+        for line in lines {
+            for (sum, count) in sums.iter_mut().zip(line) {
+                *sum = sum.wrapping_add(count);
+            }
+        }
+        let total = |what: Count| sums[what as usize];
         Stats {
             hits: total(Count::Hits),
             misses: total(Count::Misses),

@@ -173,6 +173,13 @@ impl Client {
         self.inner.park(worker, Some(bell), timeout);
     }
 
+    /// Ends the service for good and waits for nothing: H3, whoever waits for an answer fails with
+    /// `EIO` from here on, and the client's own threads take no more requests.
+    pub fn stop(&self) {
+        self.inner.region.header().host.state.store_release(state::STOPPED);
+        self.inner.stop.store(true, Ordering::Relaxed);
+    }
+
     /// The region it serves.
     pub fn region(&self) -> Region<HostAtomics> {
         self.inner.region
@@ -196,9 +203,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         let inner = &self.inner;
-        // H3: whoever waits for an answer fails with EIO from here on.
-        inner.region.header().host.state.store_release(state::STOPPED);
-        inner.stop.store(true, Ordering::Relaxed);
+        self.stop();
         self.stop_threads();
         let mut leak = false;
         for worker in &inner.workers {

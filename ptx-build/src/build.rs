@@ -106,7 +106,7 @@ impl Build {
         let ptx = ptx::limit_threads(&text, self.max_threads);
         let path = target_dir.join(format!("{name}.ptx"));
         std::fs::write(&path, &ptx).map_err(Error::io("write", &path))?;
-        Ok(Module { path, ptx, sources: sources(&target_dir), toolchain })
+        Ok(Module { path, ptx, sources: sources(&target_dir, &dir), toolchain })
     }
 
     fn command(&self, toolchain: &Toolchain, dir: &Path, target_dir: &Path, asm: &Path) -> Command {
@@ -175,13 +175,16 @@ const FLAGS: [&str; 7] = [
     "-Csymbol-mangling-version=v0",
 ];
 
-/// The sources that cargo has noted down beside the library.
-fn sources(target_dir: &Path) -> Vec<PathBuf> {
+/// The sources of the library of `dir`, which cargo has noted down beside it, and maybe beside those of
+/// other crates.
+fn sources(target_dir: &Path, dir: &Path) -> Vec<PathBuf> {
     let release = target_dir.join(TARGET).join("release");
     let entries = std::fs::read_dir(release).into_iter().flatten().flatten().map(|e| e.path());
     let notes = entries.filter(|path| path.extension().is_some_and(|e| e == "d"));
     let texts = notes.filter_map(|path| std::fs::read_to_string(path).ok());
-    let mut sources: Vec<_> = texts.flat_map(|text| dependencies(&text)).collect();
+    let lists = texts.map(|text| dependencies(&text));
+    let ours = lists.filter(|files| files.iter().any(|file| file.starts_with(dir)));
+    let mut sources: Vec<_> = ours.flatten().collect();
     // What is generated on the way would always be newer than what depends on it.
     sources.retain(|source| !source.starts_with(target_dir));
     sources.sort();

@@ -1,6 +1,6 @@
 //! For build scripts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{Build, Error, required};
 
@@ -28,8 +28,8 @@ pub fn build_script() -> Result<(), Error> {
     build_script_with(Build::new(here))
 }
 
-/// As [`build_script`], for another crate or with other settings; the target folder is set to one in
-/// `OUT_DIR`.
+/// As [`build_script`], for another crate or with other settings; the target folder is set to `ptx` in
+/// that of the cargo that runs the script, where all kernel crates and profiles share what they can.
 ///
 /// # Errors
 /// As [`Build::run`].
@@ -44,7 +44,7 @@ pub fn build_script_with(build: Build) -> Result<(), Error> {
     if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "nvptx64") {
         return write("");
     }
-    match build.target_dir(out.join("ptx")).run() {
+    match build.target_dir(shared(&out).join("ptx")).run() {
         Ok(module) => {
             for source in &module.sources {
                 println!("cargo::rerun-if-changed={}", source.display());
@@ -62,6 +62,28 @@ pub fn build_script_with(build: Build) -> Result<(), Error> {
     }
 }
 
+/// The target folder that `out` lies in: cargo marks it. A cargo that runs us holds the folders of its
+/// profiles, and nothing beside them.
+fn shared(out: &Path) -> &Path {
+    out.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists()).unwrap_or(out)
+}
+
 fn variable(name: &'static str) -> Result<PathBuf, Error> {
     std::env::var_os(name).map(PathBuf::from).ok_or(Error::NotABuildScript(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_marked_folder_is_shared() {
+        let dir = std::env::temp_dir().join(format!("ptx-build-{}", std::process::id()));
+        let out = dir.join("debug/build/k-0/out");
+        std::fs::create_dir_all(&out).unwrap();
+        assert_eq!(shared(&out), out);
+        std::fs::write(dir.join("CACHEDIR.TAG"), "").unwrap();
+        assert_eq!(shared(&out), dir);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 }

@@ -1,12 +1,20 @@
 //! Sessions, files with known bytes, launches.
 
-use crate::device::{Job, Policy, ops::Op, pattern};
-use gpu_host::{EmulatedOptions, HostError, LaunchConfig, Session, SessionBuilder};
+use crate::Policy;
+use crate::device::{Job, PTX, ops::Op, pattern};
+use gpu_host::{
+    CudaError, CudaOptions, DeviceChoice, EmulatedOptions, HostError, LaunchConfig, Module,
+    ModuleError, Session, SessionBuilder,
+};
 use gpu_rt::Dim3;
+use gpufs::Stats;
 use host_daemon::DaemonError;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// What turns a launch that hangs into a failure. Nothing is measured by it.
@@ -51,13 +59,49 @@ impl Backend {
         // The backend has the last word: its bodies say how much, it says how.
         match (self.configure)(refine(Session::builder())).build_with() {
             Ok(session) => Some(Bench { session }),
-            Err(HostError::Daemon(e @ DaemonError::RingUnavailable { .. })) => {
-                eprintln!("skipped on {}: {e}", self.name);
+            Err(e) if is_absent(&e) => {
+                say_once(&format!("skipped on {}: {e}", self.name));
                 None
             }
             Err(e) => panic!("{}: {e}", self.name),
         }
     }
+}
+
+/// Prints a line that the test's harness does not keep to itself, the first time it is said.
+fn say_once(line: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(line.to_owned()) {
+        // Nobody is there to be told that nobody is there.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+}
+
+/// Whether a session cannot be had because this machine lacks something that nobody has said it must have:
+/// `CUDA_REQUIRED=1` asks for a GPU, `PTX_REQUIRED=1` for the kernels as PTX.
+fn is_absent(error: &HostError) -> bool {
+    let required = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty() && v != "0");
+    match error {
+        HostError::Daemon(DaemonError::RingUnavailable { .. }) => true,
+        HostError::Cuda(CudaError::NoDriver | CudaError::NoDevice { .. }) => {
+            !required("CUDA_REQUIRED")
+        }
+        HostError::Module(ModuleError::Missing { .. }) => {
+            !required("PTX_REQUIRED") && !required("CUDA_REQUIRED")
+        }
+        _ => false,
+    }
+}
+
+/// The suite's kernels as PTX, on the GPU of that number; fails rather than hang.
+pub fn cuda(builder: SessionBuilder) -> SessionBuilder {
+    let options = CudaOptions { timeout: Some(HANG), ..CudaOptions::default() };
+    builder.module(module()).device(DeviceChoice::Cuda(options)).device_memory(1 << 30)
+}
+
+/// The suite's kernels as PTX, if they could be built.
+fn module() -> Option<Module> {
+    (!PTX.is_empty()).then(|| Module::new(PTX).unwrap_or_else(|e| panic!("{e}")))
 }
 
 /// An emulated GPU that holds thousands of threads on however few processors, and fails rather
@@ -187,6 +231,15 @@ impl<P: Policy> Bench<P> {
             unreachable!("8 results")
         };
         Ok(Storm { done, wrong, failed, errno, other })
+    }
+
+    /// What the page cache counted so far.
+    ///
+    /// # Panics
+    /// If the device fails.
+    #[track_caller]
+    pub fn stats(&self) -> Stats {
+        self.session.stats().unwrap_or_else(|e| panic!("{e}"))
     }
 
     /// Requests of one kind that the daemon has taken so far.

@@ -11,18 +11,22 @@
 //! | module | owns |
 //! |---|---|
 //! | [`device`] | the kernels: lists of operations, and storms of threads |
+//! | [`policy`] | pairs of policies, and the kernel for each |
 //! | [`host`] | sessions, files with known bytes, launches |
+//! | [`stand_in`] | kernels as host code behind the driver's interface |
 //! | [`suite`](mod@suite) | the bodies, by subject |
 //!
 //! The oracle is `std::fs` throughout: what a kernel is told about a path, and the bytes it gets, are
 //! what the host program is told and gets.
 
-pub mod device;
 pub mod host;
+pub mod policy;
+pub mod stand_in;
 pub mod suite;
 
-pub use device::{HashClock, HashFifo, Policy, RadixClock, RadixFifo};
+pub use conformance_kernels as device;
 pub use host::Backend;
+pub use policy::{HashClock, HashFifo, Policy, RadixClock, RadixFifo};
 
 /// A module `$name` with a test for each body of the suite, on the backend that `$configure`, a
 /// `fn(SessionBuilder) -> SessionBuilder`, makes, with the index and eviction of `$policy`.

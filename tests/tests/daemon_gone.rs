@@ -1,6 +1,7 @@
 //! The daemon leaves, or falls silent, while kernels wait for it: every call returns `EIO`.
 
-use conformance::device::{HashClock, Job, Policy, storms};
+use conformance::device::{Job, storms};
+use conformance::{HashClock, Policy};
 use gpu_abi::{RegionConfig, RegionLayout};
 use gpu_emu::{Config, Emulator, LaunchConfig};
 use gpufs::{HashIndex, MountConfig, MountLayout};

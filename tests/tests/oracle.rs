@@ -5,8 +5,8 @@ use conformance::device::ops::{
     ASYNC, DIRECTORY, GROUP_BLOCK, GROUP_THREAD, GROUP_WARP, LIST, MAP, NO_FOLLOW, ONCE, OPEN, Op,
     READ, STAT, STAT_OPEN, WHOLE,
 };
-use conformance::device::{HashClock, HashFifo, Policy, RadixClock};
 use conformance::host::{Bench, Tree, emulated};
+use conformance::{HashClock, HashFifo, Policy, RadixClock};
 use gpu_host::Session;
 use gpufs::{FileInfo, dir::entries};
 use proptest::prelude::*;

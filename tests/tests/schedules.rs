@@ -1,8 +1,9 @@
 //! Contention under a thousand and more deterministic schedules: random ones, and those that look for
 //! bugs of a few ordered events. A failure prints the command that replays it.
 
-use conformance::device::{HashClock, HashFifo, Policy, RadixClock, storms};
+use conformance::device::storms;
 use conformance::host::{Bench, Tree, emulated};
+use conformance::{HashClock, HashFifo, Policy, RadixClock};
 use gpu_emu::VARIABLE;
 use gpu_host::{EmulatedOptions, Mode, Schedule, Session, SessionBuilder};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -134,7 +135,7 @@ fn one_request_for_each_page() {
             b.cache_size(16 * PAGE).direct((seed / 4).is_multiple_of(2))
         });
         bench.storm((2, 24), storms::PROGRAM_EVERY_PAGE, paths, [0; 4]).assert_clean(48);
-        let stats = bench.session.stats();
+        let stats = bench.stats();
         assert_eq!((stats.misses, stats.evictions), (5, 0), "{stats:?}");
         assert_eq!(bench.taken(gpu_abi::Op::Read), 5);
     }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use gpu_host::Session;
+use gpu_host::Stats;
 
 use super::backend::OnDevice;
 use super::cli::{self, Command};
@@ -53,7 +53,11 @@ fn try_grep(
     let grows = matches!(output, Output::Lines | Output::Matches | Output::Count);
     command.selection.output = walk::regular_output().filter(|_| grows);
 
-    let session = Session::builder()
+    let session = command
+        .device
+        .which
+        .session()
+        .map_err(|e| one(&e))?
         .page_size(command.device.page_size)
         .cache_size(command.device.cache_size)
         .build()
@@ -69,7 +73,9 @@ fn try_grep(
     });
     let outcome = outcome.map_err(|e| one(&e))?;
     if command.device.stats {
-        let _ = print_stats(&command, &session, &outcome, start.elapsed(), err);
+        let took = start.elapsed();
+        let stats = session.stats().map_err(|e| one(&e))?;
+        let _ = print_stats(&command, &stats, &outcome, took, err);
     }
     Ok(match (outcome.matched, outcome.failed) {
         (true, _) if output == Output::Quiet => 0,
@@ -112,12 +118,11 @@ fn with_bar<T>(progress: &Progress, work: impl FnOnce() -> T) -> T {
 
 fn print_stats(
     command: &Command,
-    session: &Session,
+    stats: &Stats,
     outcome: &Outcome,
     took: Duration,
     err: &mut dyn Write,
 ) -> io::Result<()> {
-    let stats = session.stats();
     let rate = outcome.bytes as f64 / took.as_secs_f64() / 1e9;
     let Outcome { files, bytes, .. } = outcome;
     let (seconds, threads) = (took.as_secs_f64(), command.device.threads);

@@ -13,6 +13,7 @@ use super::locale::Charset;
 use super::settings::{Binary, Colors, Output, Settings};
 use super::syntax::Dialect;
 use super::walk::{Directories, Glob, Selection};
+use crate::device::DeviceArgs;
 
 /// Search for PATTERNS in each FILE, with the threads of a GPU.
 ///
@@ -180,9 +181,8 @@ struct Args {
     #[arg(short = 'U', long, help_heading = "Output control")]
     binary: bool,
 
-    /// Which device runs the search
-    #[arg(long, default_value = "emulated", help_heading = "Device")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Bytes of the page cache in device memory
     #[arg(long, value_name = "SIZE", default_value = "128M", value_parser = parse_size, help_heading = "Device")]
     cache_size: u64,
@@ -222,8 +222,10 @@ enum When {
 }
 
 /// Settings of the device.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DeviceSettings {
+    /// Which it is.
+    pub which: DeviceArgs,
     /// Bytes of the page cache.
     pub cache_size: u64,
     /// Bytes of a page.
@@ -274,9 +276,6 @@ pub fn parse(
     let args = Args::from_arg_matches(&matches).map_err(|e| e.to_string())?;
     if args.perl_regexp {
         return Err("Perl matching (-P) is not supported".into());
-    }
-    if args.device != "emulated" {
-        return Err(format!("no device '{}': this build has 'emulated'", args.device));
     }
     let (patterns, mut operands) = patterns(&args, &matches)?;
     let directories = directories(&args, &matches);
@@ -342,6 +341,7 @@ pub fn parse(
         spans: settings.wants_spans(),
     };
     let device = DeviceSettings {
+        which: args.device,
         cache_size: args.cache_size,
         page_size: u32::try_from(args.page_size).map_err(|_| "page size too large")?,
         threads: args.grid,

@@ -1,7 +1,8 @@
 //! Pages fetched before they are wanted, and pages that are wanted but once.
 
 use super::PAGE;
-use crate::device::{Policy, storms};
+use crate::Policy;
+use crate::device::storms;
 use crate::host::{Backend, Tree};
 
 /// A reader who goes from page to page finds pages that were fetched ahead, with the right bytes.
@@ -22,7 +23,7 @@ pub fn sequential_reading_is_ahead<P: Policy>(backend: &Backend) {
             .assert_clean(u64::from(threads));
     };
     read(1, PAGE);
-    let stats = bench.session.stats();
+    let stats = bench.stats();
     assert!(stats.prefetches > 50, "{stats:?}");
     assert!(stats.misses < 200, "{stats:?}");
     // Fetched once, ahead or not.
@@ -55,13 +56,13 @@ pub fn asynchronous_reads_lose_nothing<P: Policy>(backend: &Backend) {
             storm.assert_clean(u64::from(2 * shape.1));
             refused += storm.other;
         }
-        let stats = bench.session.stats();
+        let stats = bench.stats();
         assert!(calls > 1 || refused > 0, "one call and slot cannot be enough");
         assert!(calls == 1 || stats.prefetches > 0, "{stats:?}");
         // Of pages that are not there yet, some are fetched ahead now as before.
         let fresh = std::slice::from_ref(&fresh);
         bench.storm((1, 1), storms::PROGRAM_ASYNC, fresh, [16, 0, 0, 0]).assert_clean(1);
-        let now = bench.session.stats().prefetches;
+        let now = bench.stats().prefetches;
         assert!(calls == 1 || now > stats.prefetches, "{now} {stats:?}");
     }
 }
@@ -85,12 +86,12 @@ pub fn once_leaves_no_page_behind<P: Policy>(backend: &Backend) {
     };
     sequential(&kept, 14, 0);
     sequential(&scanned, 15, 1);
-    let stats = bench.session.stats();
+    let stats = bench.stats();
     assert_eq!(stats.evictions, 0, "{stats:?}");
     sequential(&kept, 14, 0);
-    let now = bench.session.stats();
+    let now = bench.stats();
     assert_eq!(now.bytes_fetched, stats.bytes_fetched, "what was kept is still there");
     sequential(&scanned, 15, 1);
-    let again = bench.session.stats().bytes_fetched - now.bytes_fetched;
+    let again = bench.stats().bytes_fetched - now.bytes_fetched;
     assert_eq!(again, 300 * PAGE, "what was scanned is not");
 }

@@ -1,10 +1,11 @@
 //! Paths: opened, described, listed, refused.
 
 use super::{GROUPS, PAGE};
+use crate::Policy;
 use crate::device::ops::{
     DIRECTORY, GROUP_THREAD, LIST, NO_FOLLOW, OPEN, Op, READ, STAT, STAT_OPEN, WHOLE, failure,
 };
-use crate::device::{Policy, storms};
+use crate::device::storms;
 use crate::host::{Backend, Tree};
 use bytemuck::Zeroable;
 use gpufs::{DirEntry, Errno, FileInfo, dir::entries};
@@ -25,7 +26,7 @@ pub fn opens_of_one_file_cost_one_request<P: Policy>(backend: &Backend) {
     let path = tree.file("file", 5, 3 * PAGE);
     let storm = bench.storm(backend.many(), storms::PROGRAM_OPEN_SAME, &[path], [5, 0, 0, 0]);
     storm.assert_clean(backend.many_threads());
-    assert_eq!(bench.session.stats().opens, backend.many_threads());
+    assert_eq!(bench.stats().opens, backend.many_threads());
     assert_eq!(bench.taken(gpu_abi::Op::Open), 1);
     assert_eq!(bench.taken(gpu_abi::Op::Read), 1, "all bytes are in one page");
 }
@@ -101,7 +102,7 @@ pub fn errors_are_those_of_std_fs<P: Policy>(backend: &Backend) {
     let (results, _) = bench.ops((1, 1), GROUP_THREAD, &paths, &[op]);
     assert_eq!(results, [failure(Errno::EINVAL)]);
     // Nothing of all this is kept.
-    let errors = bench.session.stats();
+    let errors = bench.stats();
     assert!(errors.opens > 0);
 }
 

@@ -1,7 +1,8 @@
 //! Many threads, few resources.
 
 use super::PAGE;
-use crate::device::{Policy, storms};
+use crate::Policy;
+use crate::device::storms;
 use crate::host::{Backend, Tree};
 
 /// Thousands of threads fault on the same pages: each page is asked for once.
@@ -14,7 +15,7 @@ pub fn one_request_for_each_missing_page<P: Policy>(backend: &Backend) {
     let path = tree.file("file", 8, pages * PAGE);
     let storm = bench.storm(backend.many(), storms::PROGRAM_EVERY_PAGE, &[path], [8, 0, 0, 0]);
     storm.assert_clean(backend.many_threads());
-    let stats = bench.session.stats();
+    let stats = bench.stats();
     assert_eq!((stats.misses, stats.evictions), (pages, 0), "{stats:?}");
     assert_eq!(bench.taken(gpu_abi::Op::Read), pages);
     assert_eq!(stats.bytes_fetched, pages * PAGE);
@@ -38,7 +39,7 @@ pub fn a_cache_far_smaller_than_the_file<P: Policy>(backend: &Backend) {
                 .storm(shape, program, std::slice::from_ref(&path), [9, 24, 0, 0])
                 .assert_clean(threads);
         }
-        let stats = bench.session.stats();
+        let stats = bench.stats();
         assert!(frames >= 300 || stats.evictions > 300, "{stats:?}");
     }
 }

@@ -1,8 +1,9 @@
 //! Bytes: those of the file, at every granularity, by every way.
 
 use super::{GROUPS, PAGE, ranges};
+use crate::Policy;
 use crate::device::ops::{ASYNC, GROUP_THREAD, MAP, Op, READ, WHOLE, failure};
-use crate::device::{Policy, pattern};
+use crate::device::pattern;
 use crate::host::{Backend, Bench, Tree};
 use gpufs::Errno;
 use std::os::unix::fs::FileExt;
@@ -132,7 +133,7 @@ pub fn whole_files_in_one_request<P: Policy>(backend: &Backend) {
             assert_eq!(bench.taken(gpu_abi::Op::ReadFile) - before, paths.len() as u64);
         }
     }
-    let stats = bench.session.stats();
+    let stats = bench.stats();
     assert!(stats.evictions <= stats.misses, "{stats:?}");
 }
 

@@ -1,14 +1,16 @@
-//! How the emulator's workers and the daemon share the machine.
+//! What serves a session's requests, as its device sees it.
 //!
 //! Inline: a worker whose threads all wait serves the rings itself, on the core that will use the
 //! answers, while they are in its caches. With daemon threads: a worker with nothing to do sleeps on
-//! the region's bell, which the daemon rings when it has answered.
+//! the region's bell, which the daemon rings when it has answered. A GPU has no workers, and can
+//! ring nothing: while it runs kernels the daemon's threads stay awake.
 
-use crate::arena::Arena;
+use crate::DaemonMode;
+use crate::device::Window;
 use gpu_abi::HostAtomics;
 use gpu_abi::layout::Header;
 use gpu_emu::{Host, Progress};
-use host_daemon::{Client, RegionMemory};
+use host_daemon::{AwakeGuard, Client, RegionMemory};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
@@ -21,7 +23,44 @@ pub(crate) struct Served {
     pub(crate) region: Arc<RegionMemory>,
     /// Kept mapped.
     #[expect(dead_code, reason = "the client's window points into it")]
-    pub(crate) arena: Arc<Arena>,
+    pub(crate) window: Option<Window>,
+}
+
+// SAFETY: the window's base is an address; what it points to lives as long as this.
+unsafe impl Send for Served {}
+// SAFETY: as above; the client and the region are made to be shared.
+unsafe impl Sync for Served {}
+
+/// What serves the requests of a device's kernels.
+#[derive(Clone)]
+pub struct Service {
+    served: Arc<Served>,
+    mode: DaemonMode,
+}
+
+impl Service {
+    pub(crate) fn new(served: Arc<Served>, mode: DaemonMode) -> Service {
+        Service { served, mode }
+    }
+
+    /// For devices whose threads are run by workers of the host's.
+    pub fn host(&self) -> Arc<dyn Host> {
+        match self.mode {
+            DaemonMode::Inline => Arc::new(Inline(self.served.clone())),
+            DaemonMode::Threads(_) => Arc::new(Apart(self.served.clone())),
+        }
+    }
+
+    /// For devices that cannot ring the doorbell: to be held while kernels run.
+    pub fn keep_awake(&self) -> AwakeGuard {
+        self.served.client.keep_awake()
+    }
+
+    /// Ends all waiting for the host (clause H3): kernels that wait, now or later, are told `EIO`.
+    /// There is no way back.
+    pub fn give_up(&self) {
+        self.served.client.stop();
+    }
 }
 
 thread_local! {
@@ -56,7 +95,7 @@ impl Served {
 }
 
 /// Workers serve the rings themselves.
-pub(crate) struct Inline(pub(crate) Arc<Served>);
+struct Inline(Arc<Served>);
 
 impl Host for Inline {
     fn poll(&self, worker: usize) -> Progress {
@@ -94,7 +133,7 @@ impl Host for Inline {
 }
 
 /// The daemon has threads; workers sleep until it rings.
-pub(crate) struct Apart(pub(crate) Arc<Served>);
+struct Apart(Arc<Served>);
 
 impl Host for Apart {
     fn poll(&self, _worker: usize) -> Progress {

@@ -1,12 +1,13 @@
-//! The kernels. There is one for each pair of policies, which runs one of several programs: kernels
-//! are not generic, and a program is.
+//! The kernels of the conformance suite. There is one for each pair of policies, which runs one of
+//! several programs: kernels are not generic, and a program is.
+#![no_std]
 
 pub mod ops;
 pub mod storms;
 
 use bytemuck::{Pod, Zeroable};
 use gpu_rt::atomic::{DeviceAtomicU64, Ordering};
-use gpu_rt::{Kernel, kernel};
+use gpu_rt::kernel;
 use gpufs::{Clock, DeviceSlice, Errno, Eviction, Fifo, Fs, HashIndex, PageIndex, RadixIndex};
 use ops::Op;
 
@@ -62,15 +63,9 @@ impl Job {
     }
 }
 
-/// A pair of policies, and the kernel that was compiled for it.
-pub trait Policy: 'static {
-    /// Where pages are looked up.
-    type Index: PageIndex;
-    /// Which go.
-    type Eviction: Eviction;
-    /// Runs a [`Job`].
-    fn kernel() -> &'static Kernel<Job>;
-}
+/// The kernels as PTX; empty where no toolchain can compile for the GPU.
+#[cfg(feature = "ptx")]
+pub const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
 
 fn run<I: PageIndex, E: Eviction>(job: Job) {
     let fs: Fs<I, E> = bytemuck::cast(job.fs);
@@ -80,37 +75,28 @@ fn run<I: PageIndex, E: Eviction>(job: Job) {
     }
 }
 
-macro_rules! policies {
-    ($($(#[$doc:meta])* $name:ident, $kernel:ident: $index:ty, $eviction:ty;)*) => {$(
-        /// Runs a job on a mount with these policies.
-        #[kernel]
-        pub fn $kernel(job: Job) {
-            run::<$index, $eviction>(job);
-        }
-
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name;
-
-        impl Policy for $name {
-            type Index = $index;
-            type Eviction = $eviction;
-            fn kernel() -> &'static Kernel<Job> {
-                &$kernel
-            }
-        }
-    )*};
+/// Runs a job on a mount with hash index and clock eviction: the default.
+#[kernel]
+pub fn conformance_hash_clock(job: Job) {
+    run::<HashIndex, Clock>(job);
 }
 
-policies! {
-    /// The default: hash index, clock eviction.
-    HashClock, conformance_hash_clock: HashIndex, Clock;
-    /// Hash index, first in first out.
-    HashFifo, conformance_hash_fifo: HashIndex, Fifo;
-    /// Radix trees, clock eviction.
-    RadixClock, conformance_radix_clock: RadixIndex, Clock;
-    /// Radix trees, first in first out.
-    RadixFifo, conformance_radix_fifo: RadixIndex, Fifo;
+/// Runs a job on a mount with hash index, first in first out.
+#[kernel]
+pub fn conformance_hash_fifo(job: Job) {
+    run::<HashIndex, Fifo>(job);
+}
+
+/// Runs a job on a mount with radix trees and clock eviction.
+#[kernel]
+pub fn conformance_radix_clock(job: Job) {
+    run::<RadixIndex, Clock>(job);
+}
+
+/// Runs a job on a mount with radix trees, first in first out.
+#[kernel]
+pub fn conformance_radix_fifo(job: Job) {
+    run::<RadixIndex, Fifo>(job);
 }
 
 /// The byte at `offset` of every file made from `seed`: known on both sides without a copy.

@@ -1,0 +1,390 @@
+//! What a session has on a GPU, and the device that it is to the session.
+
+use super::CudaOptions;
+use super::driver::{self, Context, Current, Properties, check, describe};
+use super::error::CudaError;
+use super::launch::{CudaLaunch, UnderWay};
+use super::limits::{self, KernelLimits};
+use super::log::Log;
+use super::memory::Memory;
+use crate::device::{Device, KernelCall, Running, Window};
+use crate::service::Service;
+use crate::{HostError, Module};
+use cudarc::driver::sys;
+use gpu_emu::{LaunchConfig, LogSink};
+use gpu_rt::device_log::SYMBOL;
+use host_daemon::RegionMemory;
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// Multiprocessors share rings beyond this: the daemon looks at each ring.
+const MAX_SHARDS: u32 = 32;
+/// Shared memory of a block that needs no permission, in bytes.
+const PLAIN_SHARED: usize = 48 << 10;
+
+/// A kernel of the module.
+#[derive(Clone, Copy)]
+struct Function {
+    raw: sys::CUfunction,
+    limits: KernelLimits,
+}
+
+/// Why the context cannot be used any more.
+struct Lost {
+    why: String,
+    /// Whether a kernel still runs in it: then nothing of it can be taken back.
+    running: bool,
+}
+
+/// A context with a module, memory and streams; shared by a session and its launches.
+pub(super) struct Gpu {
+    pub(super) properties: Properties,
+    /// Left as it is where a kernel never ends.
+    context: ManuallyDrop<Context>,
+    module: Module,
+    functions: BTreeMap<String, Function>,
+    kernels: sys::CUstream,
+    copies: sys::CUstream,
+    /// Where the module's log is controlled, if it has one.
+    control: Option<u64>,
+    memory: Mutex<Memory>,
+    pub(super) under_way: Mutex<UnderWay>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) sink: Option<LogSink>,
+    region: OnceLock<Arc<RegionMemory>>,
+    service: OnceLock<Service>,
+    lost: OnceLock<Lost>,
+}
+
+// SAFETY: the driver's handles may be used from any thread in which the context is current.
+unsafe impl Send for Gpu {}
+// SAFETY: the driver's calls may be made from several threads at once; the rest is behind locks.
+unsafe impl Sync for Gpu {}
+
+/// A GPU as a device.
+pub(crate) struct Cuda(Arc<Gpu>);
+
+impl Cuda {
+    /// The GPU that `options` name, with `memory` bytes of memory at most, to run `module`.
+    pub(crate) fn new(
+        options: CudaOptions,
+        memory: usize,
+        module: Module,
+    ) -> Result<Cuda, HostError> {
+        Ok(Cuda(Arc::new(Gpu::new(options, memory, module)?)))
+    }
+}
+
+impl Gpu {
+    fn new(options: CudaOptions, memory: usize, module: Module) -> Result<Gpu, CudaError> {
+        let properties = driver::device(options.ordinal)?;
+        let context = Context::new(properties.device)?;
+        let current = context.enter()?;
+        let loaded = driver::load(module.text())?;
+        // All of them now: the driver may load a kernel's code when it is first asked for, and that
+        // waits for kernels that run.
+        let functions = module.kernels().map(|name| Ok((name.to_owned(), function(loaded, name)?)));
+        let functions = functions.collect::<Result<_, CudaError>>()?;
+        let (kernels, copies) = (driver::stream()?, driver::stream()?);
+        let control = global(loaded, SYMBOL)?;
+        // Last: its memory must not go before the context.
+        let log = control.map(|_| Log::new(options.log_lines)).transpose()?;
+        drop(current);
+        Ok(Gpu {
+            properties,
+            context: ManuallyDrop::new(context),
+            module,
+            functions,
+            kernels,
+            copies,
+            control,
+            memory: Mutex::new(Memory::new(memory)),
+            under_way: Mutex::new(UnderWay::new(log)),
+            timeout: options.timeout,
+            sink: options.log,
+            region: OnceLock::new(),
+            service: OnceLock::new(),
+            lost: OnceLock::new(),
+        })
+    }
+
+    /// Makes the context current, unless it is lost.
+    pub(super) fn enter(&self) -> Result<Current<'_>, CudaError> {
+        match self.lost.get() {
+            Some(lost) => {
+                Err(CudaError::Lost { device: self.properties.name.clone(), why: lost.why.clone() })
+            }
+            None => self.context.enter(),
+        }
+    }
+
+    /// From now on every call says so.
+    pub(super) fn lose(&self, why: String, running: bool) {
+        self.lost.get_or_init(|| Lost { why, running });
+    }
+
+    /// Has the service fail what kernels ask of it.
+    pub(super) fn give_up(&self) {
+        if let Some(service) = self.service.get() {
+            service.give_up();
+        }
+    }
+
+    pub(super) fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The outcome of a call that comes late to learn of a kernel's failure.
+    fn checked(&self, doing: &'static str, result: sys::CUresult) -> Result<(), CudaError> {
+        check(doing, result).inspect_err(|e| {
+            if is_fatal(result) {
+                self.lose(e.to_string(), false);
+            }
+        })
+    }
+
+    /// Copies to device memory, in the current context.
+    ///
+    /// # Safety
+    /// As [`Device::write`].
+    unsafe fn put(&self, addr: u64, from: &[u8]) -> Result<(), CudaError> {
+        if from.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: the caller vouches for the range; `from` outlives the copy, which is waited for.
+        unsafe {
+            let (at, len) = (from.as_ptr().cast(), from.len());
+            let copied = sys::cuMemcpyHtoDAsync_v2(addr, at, len, self.copies);
+            self.checked("copy to the device", copied)?;
+            self.checked("copy to the device", sys::cuStreamSynchronize(self.copies))
+        }
+    }
+}
+
+/// Whether an error has taken the context with it.
+pub(super) fn is_fatal(result: sys::CUresult) -> bool {
+    use sys::CUresult as R;
+    matches!(
+        result,
+        R::CUDA_ERROR_ILLEGAL_ADDRESS
+            | R::CUDA_ERROR_LAUNCH_TIMEOUT
+            | R::CUDA_ERROR_ASSERT
+            | R::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | R::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | R::CUDA_ERROR_MISALIGNED_ADDRESS
+            | R::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | R::CUDA_ERROR_INVALID_PC
+            | R::CUDA_ERROR_LAUNCH_FAILED
+            | R::CUDA_ERROR_ECC_UNCORRECTABLE
+            | R::CUDA_ERROR_CONTEXT_IS_DESTROYED
+            | R::CUDA_ERROR_UNKNOWN
+    )
+}
+
+/// A kernel of a loaded module.
+fn function(module: sys::CUmodule, name: &str) -> Result<Function, CudaError> {
+    use sys::CUfunction_attribute_enum as A;
+    let symbol = CString::new(name).expect("PTX names have no zeros");
+    let mut raw = std::ptr::null_mut();
+    let get = |raw, attribute| {
+        let mut value = 0;
+        // SAFETY: a function of a loaded module; the place for the result outlives the call.
+        check("describe a kernel", unsafe {
+            sys::cuFuncGetAttribute(&raw mut value, attribute, raw)
+        })?;
+        Ok(u32::try_from(value).unwrap_or(0))
+    };
+    // SAFETY: as above.
+    check("find a kernel in the module", unsafe {
+        sys::cuModuleGetFunction(&raw mut raw, module, symbol.as_ptr())
+    })?;
+    let limits = KernelLimits {
+        threads: get(raw, A::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?,
+        shared_bytes: get(raw, A::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?,
+    };
+    Ok(Function { raw, limits })
+}
+
+/// The address of a global of a loaded module, if it has it.
+fn global(module: sys::CUmodule, name: &str) -> Result<Option<u64>, CudaError> {
+    let symbol = CString::new(name).expect("PTX names have no zeros");
+    let (mut address, mut len) = (0, 0);
+    // SAFETY: as in `function`.
+    let result = unsafe {
+        sys::cuModuleGetGlobal_v2(&raw mut address, &raw mut len, module, symbol.as_ptr())
+    };
+    if result == sys::CUresult::CUDA_ERROR_NOT_FOUND {
+        return Ok(None);
+    }
+    check("find a variable in the module", result)?;
+    Ok(Some(address))
+}
+
+impl Device for Cuda {
+    fn name(&self) -> String {
+        self.0.properties.name.clone()
+    }
+
+    fn shards(&self) -> u32 {
+        self.0.properties.multiprocessors.min(MAX_SHARDS)
+    }
+
+    fn host_workers(&self) -> usize {
+        0
+    }
+
+    fn alloc(&self, bytes: usize, align: usize) -> Result<u64, HostError> {
+        let gpu = &*self.0;
+        let _current = gpu.enter()?;
+        let addr = gpu.memory().alloc(bytes, align)?;
+        if bytes == 0 {
+            return Ok(addr);
+        }
+        // SAFETY: our own piece, which nobody knows yet.
+        unsafe {
+            let cleared = sys::cuMemsetD8Async(addr, 0, bytes, gpu.copies);
+            gpu.checked("clear device memory", cleared)?;
+            gpu.checked("clear device memory", sys::cuStreamSynchronize(gpu.copies))?;
+        }
+        Ok(addr)
+    }
+
+    unsafe fn free(&self, addr: u64, bytes: usize) {
+        self.0.memory().free(addr, bytes);
+    }
+
+    unsafe fn read(&self, addr: u64, to: &mut [u8]) -> Result<(), HostError> {
+        let gpu = &*self.0;
+        let _current = gpu.enter()?;
+        if to.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: the caller vouches for the range; `to` outlives the copy, which is waited for.
+        unsafe {
+            let (at, len) = (to.as_mut_ptr().cast(), to.len());
+            let copied = sys::cuMemcpyDtoHAsync_v2(at, addr, len, gpu.copies);
+            gpu.checked("copy from the device", copied)?;
+            gpu.checked("copy from the device", sys::cuStreamSynchronize(gpu.copies))?;
+        }
+        Ok(())
+    }
+
+    unsafe fn write(&self, addr: u64, from: &[u8]) -> Result<(), HostError> {
+        let _current = self.0.enter()?;
+        // SAFETY: the caller's promise.
+        unsafe { self.0.put(addr, from)? };
+        Ok(())
+    }
+
+    fn map_region(&self, region: Arc<RegionMemory>) -> Result<u64, HostError> {
+        let _current = self.0.enter()?;
+        // SAFETY: kept until the context is gone, or for good.
+        let address = unsafe { driver::register(region.base().as_ptr(), region.len())? };
+        self.0.region.get_or_init(|| region);
+        Ok(address)
+    }
+
+    fn window(&self) -> Option<Window> {
+        None
+    }
+
+    fn start(&self, service: Service) {
+        self.0.service.get_or_init(|| service);
+    }
+
+    fn launch(&self, call: KernelCall, shape: LaunchConfig) -> Result<Box<dyn Running>, HostError> {
+        let gpu = &self.0;
+        let _current = gpu.enter()?;
+        gpu.module.check(call.name, call.args.len())?;
+        let function = gpu.functions[call.name];
+        limits::check(call.name, &shape, &gpu.properties, function.limits)?;
+        if shape.shared_bytes > PLAIN_SHARED {
+            let dynamic =
+                sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: a kernel of our module; below the device's limit, which fits.
+            check("give a kernel more shared memory", unsafe {
+                sys::cuFuncSetAttribute(function.raw, dynamic, shape.shared_bytes as i32)
+            })?;
+        }
+        let awake = gpu.service.get().map(Service::keep_awake);
+        let mut under_way = gpu.under_way();
+        if let (Some(control), Some(log)) = (gpu.control, under_way.idle_log()) {
+            // SAFETY: no kernel runs; the control block is the module's and as long.
+            unsafe {
+                log.clear();
+                gpu.put(control, &log.control())?;
+            }
+        }
+        let mut args = call.args;
+        let mut parameter = args.as_mut_ptr().cast();
+        let parameters = if args.is_empty() { std::ptr::null_mut() } else { &raw mut parameter };
+        let mut event = std::ptr::null_mut();
+        let (grid, block) = (shape.grid, shape.block);
+        // SAFETY: a kernel of our module with as many bytes as it takes, which the driver copies; what they
+        // point to is vouched for by whoever launches.
+        unsafe {
+            let flags = sys::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING as u32;
+            gpu.checked("make an event", sys::cuEventCreate(&raw mut event, flags))?;
+            let launched = sys::cuLaunchKernel(
+                function.raw,
+                grid.x,
+                grid.y,
+                grid.z,
+                block.x,
+                block.y,
+                block.z,
+                shape.shared_bytes as u32,
+                gpu.kernels,
+                parameters,
+                std::ptr::null_mut(),
+            );
+            gpu.checked("launch a kernel", launched)?;
+            gpu.checked("record an event", sys::cuEventRecord(event, gpu.kernels))?;
+        }
+        let number = under_way.begin(call.name, grid, block);
+        drop(under_way);
+        Ok(Box::new(CudaLaunch::new(gpu.clone(), number, call.name, shape, event, awake)))
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        let region = self.region.take();
+        if self.lost.get().is_some_and(|lost| lost.running) {
+            // A kernel may still write to all of it.
+            std::mem::forget((region, self.under_way().take_log()));
+            return;
+        }
+        if let Ok(_current) = self.context.enter()
+            && let Some(region) = &region
+        {
+            // SAFETY: launches keep us, so that none is under way.
+            unsafe { driver::unregister(region.base().as_ptr()) };
+        }
+        // SAFETY: not used again. The log and the region are dropped after this.
+        unsafe { ManuallyDrop::drop(&mut self.context) };
+    }
+}
+
+/// The error of a launch that failed, with a hint where there is one.
+pub(super) fn failure(kernel: &str, result: sys::CUresult) -> CudaError {
+    use sys::CUresult as R;
+    let hint = match result {
+        R::CUDA_ERROR_ILLEGAL_ADDRESS | R::CUDA_ERROR_MISALIGNED_ADDRESS => {
+            "; a run on an emulated device may say where it goes wrong"
+        }
+        R::CUDA_ERROR_LAUNCH_TIMEOUT => {
+            "; the driver's watchdog ends long kernels on GPUs that drive a display"
+        }
+        _ => "",
+    };
+    let (code, name, text) = describe(result);
+    CudaError::Failed { kernel: kernel.into(), code, name, text, hint }
+}

@@ -1,0 +1,63 @@
+//! NVIDIA GPUs, by way of the driver's own interface.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `driver` | the driver's calls: found, checked |
+//! | `gpu` | what a session has on a GPU: context, module, memory, streams; how it is lost |
+//! | `launch` | a launch under way: waiting, time limits, failures |
+//! | `limits` | what a launch must not exceed |
+//! | `memory` | device memory, in pieces |
+//! | `log` | lines and panics of kernels |
+//! | [`copy_rate`](mod@copy_rate) | what the driver's own copies reach, for benchmarks |
+//!
+//! Each session has a context of its own, so that a kernel that traps takes no other session with it;
+//! its own session is lost, says so from then on, and a new one can be built. No call of the driver
+//! that waits for kernels is made while any might run: that is why memory is never given back to the
+//! driver before the session ends, and why a kernel that never ends costs memory and not the process.
+
+pub mod copy_rate;
+mod driver;
+mod error;
+mod gpu;
+mod launch;
+mod limits;
+mod log;
+mod memory;
+
+pub use error::{Abandoned, CudaError};
+pub(crate) use gpu::Cuda;
+
+use gpu_emu::LogSink;
+use std::fmt;
+use std::time::Duration;
+
+/// Which NVIDIA GPU, and how to use it.
+#[derive(Clone)]
+pub struct CudaOptions {
+    /// Its number, as the driver counts.
+    pub ordinal: u32,
+    /// How long a launch may take that does not say itself. One that takes longer is told that the host
+    /// is gone; two seconds later it is left alone.
+    pub timeout: Option<Duration>,
+    /// Where `gpu_rt::log!` goes; standard error without it. Lines arrive while somebody waits for the
+    /// launch.
+    pub log: Option<LogSink>,
+    /// Lines of the log that are kept of launches under way together; what is more is lost.
+    pub log_lines: usize,
+}
+
+impl Default for CudaOptions {
+    fn default() -> Self {
+        CudaOptions { ordinal: 0, timeout: None, log: None, log_lines: 4096 }
+    }
+}
+
+impl fmt::Debug for CudaOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CudaOptions")
+            .field("ordinal", &self.ordinal)
+            .field("timeout", &self.timeout)
+            .field("log_lines", &self.log_lines)
+            .finish_non_exhaustive()
+    }
+}

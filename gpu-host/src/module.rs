@@ -1,0 +1,220 @@
+//! A module of kernels as PTX text, as far as a session has to know it: which kernels there are, and
+//! what they take.
+
+use crate::{DeviceChoice, HostError};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Kernels as PTX.
+#[derive(Clone, Debug)]
+pub struct Module {
+    text: Arc<str>,
+    /// Bytes of each kernel's argument, by the kernel's name.
+    kernels: Arc<BTreeMap<String, usize>>,
+}
+
+/// Why a module cannot be used, or a kernel of it not be launched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModuleError {
+    /// There is no module.
+    #[error(
+        "{device} runs kernels as PTX, and there is none: build where a Rust toolchain can compile for \
+         nvptx64-nvidia-cuda (`cargo run -p ptx-build -- doctor` says what is missing), or name a file of \
+         PTX with --module, or SessionBuilder::module"
+    )]
+    Missing {
+        /// What was to run it.
+        device: String,
+    },
+    /// A file of PTX cannot be read.
+    #[error("no module in {path}: {source}")]
+    Read {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The text is not PTX, or has no kernels.
+    #[error("the module has no kernels: it is not what ptx-build writes, or was cut short")]
+    NoKernels,
+    /// No kernel has this name.
+    #[error(
+        "no kernel `{kernel}` in the module, which has {}; was it built from the same source?",
+        list(available)
+    )]
+    NoKernel {
+        /// The name.
+        kernel: String,
+        /// The names that there are.
+        available: Vec<String>,
+    },
+    /// The host's idea of a kernel's argument is not the module's.
+    #[error(
+        "kernel `{kernel}` takes {takes} bytes, and was given {given}: module and program are not built from \
+         the same source"
+    )]
+    Arguments {
+        /// The kernel.
+        kernel: String,
+        /// Bytes that the module says.
+        takes: usize,
+        /// Bytes that it would have been launched with.
+        given: usize,
+    },
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+impl Module {
+    /// Looks through PTX.
+    ///
+    /// # Errors
+    /// [`ModuleError::NoKernels`].
+    pub fn new(text: &str) -> Result<Module, HostError> {
+        let kernels = kernels(text);
+        if kernels.is_empty() {
+            return Err(ModuleError::NoKernels.into());
+        }
+        Ok(Module { text: text.into(), kernels: Arc::new(kernels) })
+    }
+
+    /// Reads a file of PTX.
+    ///
+    /// # Errors
+    /// [`ModuleError::Read`], [`ModuleError::NoKernels`].
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Module, HostError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ModuleError::Read { path: path.display().to_string(), source })?;
+        Module::new(&text)
+    }
+
+    /// The module for a device that needs one: that of a file, or else the PTX that the program was
+    /// built with, which is empty where no toolchain could make any.
+    ///
+    /// # Errors
+    /// [`ModuleError::Missing`], and as [`Module::from_file`].
+    pub fn for_device(
+        device: &DeviceChoice,
+        file: Option<&Path>,
+        built_in: &str,
+    ) -> Result<Option<Module>, HostError> {
+        match file {
+            _ if !device.needs_module() => Ok(None),
+            Some(file) => Module::from_file(file).map(Some),
+            None if built_in.is_empty() => {
+                Err(ModuleError::Missing { device: device.to_string() }.into())
+            }
+            None => Module::new(built_in).map(Some),
+        }
+    }
+
+    /// The PTX.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The kernels' names, in order.
+    pub fn kernels(&self) -> impl Iterator<Item = &str> {
+        self.kernels.keys().map(String::as_str)
+    }
+
+    /// Whether `kernel` can be launched with `given` bytes of arguments. A kernel that takes nothing
+    /// may be given nothing.
+    ///
+    /// # Errors
+    /// [`ModuleError::NoKernel`], [`ModuleError::Arguments`].
+    pub fn check(&self, kernel: &str, given: usize) -> Result<(), ModuleError> {
+        match self.kernels.get(kernel) {
+            Some(&takes) if takes == given => Ok(()),
+            Some(&takes) => Err(ModuleError::Arguments { kernel: kernel.into(), takes, given }),
+            None => Err(ModuleError::NoKernel {
+                kernel: kernel.into(),
+                available: self.kernels().map(str::to_owned).collect(),
+            }),
+        }
+    }
+}
+
+/// Bytes of the parameters of each entry.
+fn kernels(text: &str) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for part in text.split(".entry").skip(1) {
+        // A declaration or a comment has no list, or one that does not close before a body.
+        let Some((name, rest)) = part.split_once('(') else { continue };
+        let Some((parameters, _)) = rest.split_once(')') else { continue };
+        let name = name.trim();
+        if name.is_empty()
+            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_$.".contains(&b))
+        {
+            continue;
+        }
+        let bytes = parameters.split(',').map(parameter_bytes).sum();
+        found.insert(name.to_owned(), bytes);
+    }
+    found
+}
+
+/// Bytes of one parameter: `.param .align 8 .b8 name[96]`, or `.param .u64 name`.
+fn parameter_bytes(parameter: &str) -> usize {
+    let width = parameter.split_whitespace().find_map(|word| {
+        let bits: usize = word.strip_prefix(['.'])?.get(1..)?.parse().ok()?;
+        word[1..].starts_with(['b', 'u', 's', 'f']).then_some(bits / 8)
+    });
+    let count = parameter.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    let count = count.map_or(Some(1), |(count, _)| count.trim().parse().ok());
+    width.unwrap_or(0) * count.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+.version 7.0
+.target sm_70
+\t// .globl copy
+.visible .entry copy(
+\t.param .align 8 .b8 copy_param_0[96]
+)
+.maxntid 1024, 1, 1
+{
+\tret;
+}
+.visible .entry nothing()
+{ ret; }
+.visible .entry one(
+\t.param .u64 one_param_0,
+\t.param .f32 one_param_1
+) { ret; }
+";
+
+    #[test]
+    fn kernels_and_their_arguments_are_found() {
+        let module = Module::new(TEXT).unwrap();
+        assert_eq!(module.kernels().collect::<Vec<_>>(), ["copy", "nothing", "one"]);
+        for (kernel, bytes) in [("copy", 96), ("nothing", 0), ("one", 12)] {
+            module.check(kernel, bytes).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let module = Module::new(TEXT).unwrap();
+        let message = module.check("copy", 88).unwrap_err().to_string();
+        assert!(message.contains("`copy` takes 96") && message.contains("88"), "{message}");
+        let message = module.check("grep", 88).unwrap_err().to_string();
+        assert!(message.contains("`grep`") && message.contains("`copy`, `nothing`"), "{message}");
+    }
+
+    #[test]
+    fn text_without_kernels_is_refused() {
+        for text in ["", "hello", ".version 7.0\n.target sm_70\n", ".visible .entry cut"] {
+            assert!(matches!(Module::new(text), Err(HostError::Module(ModuleError::NoKernels))));
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! A library that answers as NVIDIA's driver does, as far as `gpu-host` uses that: for tests of the
+//! host's side on machines without a GPU. It proves nothing about a GPU.
+//!
+//! Device memory is the host's, full of rubbish until it is written. A kernel is run by whoever has been
+//! set as the [`Executor`]; one that fails takes its context down, as on a GPU. Streams have a thread
+//! each, and work in order.
+//!
+//! | device | what it is |
+//! |---|---|
+//! | 0 | compute capability 9.0, 256 MiB |
+//! | 1 | compute capability 6.1: too old |
+//!
+//! | module | owns |
+//! |---|---|
+//! | `calls` | the driver's functions |
+//! | `context` | contexts, and what they own |
+//! | `modules` | what it reads of PTX |
+//! | `stream` | work in order |
+
+mod calls;
+mod context;
+mod modules;
+mod stream;
+
+/// A launch, as an executor gets it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct LaunchCall {
+    /// The kernel's name, so many bytes.
+    pub name: *const u8,
+    /// Bytes of the name.
+    pub name_len: usize,
+    /// The bytes of the kernel's argument.
+    pub args: *const u8,
+    /// How many there are.
+    pub args_len: usize,
+    /// Blocks.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub block: [u32; 3],
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared_bytes: u32,
+    /// The address of the module's log, or 0.
+    pub log: u64,
+}
+
+/// Runs a kernel to its end; the driver's number for how it went, 0 for well.
+pub type Executor = extern "C" fn(&LaunchCall) -> u32;
+
+/// The name of the function, a [`SetExecutor`], that sets the executor.
+pub const SET_EXECUTOR: &str = "stand_in_set_executor";
+
+/// Sets the executor for all launches from now on.
+pub type SetExecutor = extern "C" fn(Executor);
