@@ -18,6 +18,7 @@ mod arena;
 mod chars;
 mod item;
 mod kernel;
+mod lanes;
 mod lines;
 mod matcher;
 mod program;
