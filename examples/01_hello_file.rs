@@ -4,10 +4,11 @@
 
 use clap::Parser;
 use gpu_examples::device::OnePath;
+use gpu_examples::failure::Failure;
 use gpu_host::LaunchConfig;
 use gpu_kernels::ladder::{OneFile, hello_file};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Failure> {
     let OnePath { path, device } = OnePath::parse();
     let path = path.unwrap_or_else(|| "README.md".into());
 

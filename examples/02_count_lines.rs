@@ -5,10 +5,11 @@
 
 use clap::Parser;
 use gpu_examples::device::OnePath;
+use gpu_examples::failure::Failure;
 use gpu_host::LaunchConfig;
 use gpu_kernels::ladder::{OneFile, count_lines};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Failure> {
     let OnePath { path, device } = OnePath::parse();
     let path = path.unwrap_or_else(|| "Cargo.lock".into());
 

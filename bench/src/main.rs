@@ -1,7 +1,7 @@
 //! Every figure that the README quotes, side by side with its peer.
 //!
 //! ```text
-//! cargo run --release -p bench -- [NAME…] [--list] [--quick] [--json FILE] [--plot DIR]
+//! cargo run --release -p bench -- [NAME…] [--list] [--quick] [--device cuda] [--json FILE] [--plot DIR]
 //! ```
 //!
 //! Each measure runs in the same process run as its peer, in turns (A B A B …) after a round of each
@@ -34,6 +34,8 @@ mod svg;
 mod tool;
 
 use clap::Parser;
+use gpu_host::{DeviceChoice, Module};
+use measures::gpu::On;
 use scale::Scale;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +57,12 @@ struct Options {
     /// Fewer rounds over smaller files.
     #[arg(long)]
     quick: bool,
+    /// Measure this device instead, beside its driver: cuda, or cuda:N.
+    #[arg(long, default_value = "emulated")]
+    device: DeviceChoice,
+    /// A file with the kernels as PTX, instead of those that this program was built with.
+    #[arg(long, value_name = "FILE")]
+    module: Option<PathBuf>,
     /// Also write the table to this file, as a JSON array.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -80,18 +88,32 @@ fn run(options: &Options) -> Result<()> {
     };
     if options.list {
         measures::ALL.iter().for_each(|m| println!("{}\n", m.describe(&scale)));
+        measures::gpu::ALL
+            .iter()
+            .for_each(|m| println!("{} (with --device)\n    {}\n", m.name, m.what));
         plots::ALL.iter().for_each(|p| println!("{} (with --plot)\n    {}\n", p.name, p.what));
         return Ok(());
     }
 
     let mut rows = Vec::new();
     let mut missing = Vec::new();
-    for measure in measures::ALL.iter().filter(|m| wanted(m.name)) {
-        eprintln!("{}: {}", measure.name, measure.what);
-        match (measure.run)(&scale) {
-            Ok(some) => rows.extend(some),
-            // The others are measured all the same.
-            Err(e) => missing.push(format!("{}: {e}", measure.name)),
+    // The others are measured whatever comes of one.
+    let mut take = |name: &str, outcome: Result<Vec<row::Row>>| match outcome {
+        Ok(some) => rows.extend(some),
+        Err(e) => missing.push(format!("{name}: {e}")),
+    };
+    if options.device.needs_module() {
+        let file = options.module.as_deref();
+        let module = Module::for_device(&options.device, file, gpu_kernels::PTX)?;
+        let on = On { device: options.device.clone(), module };
+        for measure in measures::gpu::ALL.iter().filter(|m| wanted(m.name)) {
+            eprintln!("{}: {}", measure.name, measure.what);
+            take(measure.name, (measure.run)(&scale, &on));
+        }
+    } else {
+        for measure in measures::ALL.iter().filter(|m| wanted(m.name)) {
+            eprintln!("{}: {}", measure.name, measure.what);
+            take(measure.name, (measure.run)(&scale));
         }
     }
     print!("{}", row::markdown(&rows));

@@ -1,4 +1,5 @@
 //! The programs a newcomer runs first, and the host code they share.
 
 pub mod device;
+pub mod failure;
 pub mod grep;

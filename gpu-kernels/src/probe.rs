@@ -87,8 +87,8 @@ impl Probe {
     }
 
     /// The first word of page `page`, in a view that is given back at once.
-    fn first_word(&self, file: &gpufs::File, page: u64) -> u64 {
-        let Some(view) = self.check(file.map(&Thread, page * self.len, self.len as usize)) else {
+    fn first_word<G: Group>(&self, group: &G, file: &gpufs::File, page: u64) -> u64 {
+        let Some(view) = self.check(file.map(group, page * self.len, self.len as usize)) else {
             return 0;
         };
         let word = view.slices().next().and_then(|bytes| bytes.first_chunk());
@@ -123,18 +123,41 @@ pub fn nop_throughput(args: Probe) {
     args.add(&Thread, done);
 }
 
+/// Maps `work` pages of the file, the next number by whichever group is free, and adds up the first
+/// word of each page that `pick` chooses by number and count.
+fn scan<G: Group>(args: &Probe, group: &G, pick: impl Fn(u64, u64) -> u64) {
+    let Some(file) = args.open(group) else { return };
+    let pages = (file.size() / args.len).max(1);
+    let mut sum = 0u64;
+    while let Some(n) = args.next(group) {
+        sum = sum.wrapping_add(args.first_word(group, &file, pick(n, pages)));
+    }
+    args.add(group, sum);
+    file.close(group);
+}
+
+/// One after the other, around and around.
+fn in_order(n: u64, pages: u64) -> u64 {
+    n % pages
+}
+
+/// In an order that jumps about: a permutation, if the number of pages is a power of two, since the
+/// multiplier is odd.
+fn about(n: u64, pages: u64) -> u64 {
+    n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % pages
+}
+
 /// Maps `work` pages of the file one after the other, around and around, the next one by whichever
 /// thread is free, and adds up the first word of each.
 #[kernel]
 pub fn scan_pages(args: Probe) {
-    let Some(file) = args.open(&Thread) else { return };
-    let pages = (file.size() / args.len).max(1);
-    let mut sum = 0u64;
-    while let Some(n) = args.next(&Thread) {
-        sum = sum.wrapping_add(args.first_word(&file, n % pages));
-    }
-    args.add(&Thread, sum);
-    file.close(&Thread);
+    scan(&args, &Thread, in_order);
+}
+
+/// As [`scan_pages`], by warps.
+#[kernel]
+pub fn scan_pages_by_warps(args: Probe) {
+    scan(&args, &Warp::all(), in_order);
 }
 
 /// As [`scan_pages`], but every thread knows its pages beforehand: each `count()`-th of the work. No
@@ -146,27 +169,23 @@ pub fn stride_pages(args: Probe) {
     let mut sum = 0u64;
     let mut n = thread::index();
     while n < args.work {
-        sum = sum.wrapping_add(args.first_word(&file, n % pages));
+        sum = sum.wrapping_add(args.first_word(&Thread, &file, n % pages));
         n += thread::count();
     }
     args.add(&Thread, sum);
     file.close(&Thread);
 }
 
-/// As [`scan_pages`], in an order that jumps about: page `n` is that of a permutation, if the number
-/// of pages is a power of two.
+/// As [`scan_pages`], in an order that jumps about.
 #[kernel]
 pub fn random_pages(args: Probe) {
-    let Some(file) = args.open(&Thread) else { return };
-    let pages = (file.size() / args.len).max(1);
-    let mut sum = 0u64;
-    while let Some(n) = args.next(&Thread) {
-        // An odd multiplier permutes a power of two.
-        let page = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % pages;
-        sum = sum.wrapping_add(args.first_word(&file, page));
-    }
-    args.add(&Thread, sum);
-    file.close(&Thread);
+    scan(&args, &Thread, about);
+}
+
+/// As [`random_pages`], by warps.
+#[kernel]
+pub fn random_pages_by_warps(args: Probe) {
+    scan(&args, &Warp::all(), about);
 }
 
 /// The buffer of group `number`.

@@ -91,7 +91,7 @@ impl Held {
         let buffers = probes.session.alloc((groups * len) as usize)?;
         let held = Held { probes, source, buffers, first_words, len };
         // Fetched once.
-        held.run(&read_by_threads, LaunchConfig::new(1, 1), 1)?;
+        held.run(&read_by_blocks, LaunchConfig::new(1, 128), 1)?;
         Ok(held)
     }
 

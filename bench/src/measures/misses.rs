@@ -10,8 +10,9 @@ use crate::row::{Aim, Better, Row};
 use crate::scale::Scale;
 use crate::stats::{Rounds, Side, in_turns};
 use crate::tool::FIO;
-use gpu_host::{LaunchConfig, Session};
-use gpu_kernels::probe::{random_pages, scan_pages};
+use gpu_host::{LaunchConfig, Session, SessionBuilder};
+use gpu_kernels::probe::{Probe, random_pages, scan_pages};
+use gpu_rt::Kernel;
 use gpufs::Stats;
 use std::path::Path;
 
@@ -76,7 +77,7 @@ impl Shape {
         }
     }
 
-    fn note(&self) -> String {
+    pub(crate) fn note(&self) -> String {
         let Shape { page, cache, blocks, threads, direct, .. } = self;
         format!(
             "{blocks} blocks of {threads} threads, {} KiB pages, cache {} KiB, pages used once{}",
@@ -86,21 +87,30 @@ impl Shape {
         )
     }
 
-    fn probes(&self, data: &DataFile) -> Result<Probes> {
-        let builder = Session::builder();
+    fn probes(&self, builder: SessionBuilder, data: &DataFile) -> Result<Probes> {
         let builder = builder.page_size(self.page).cache_size(self.cache).direct(self.direct);
         Probes::new(builder, Some(data.path()), 0)
     }
 
     /// Reads all of the file; bytes per second.
     pub(crate) fn run(&self, data: &DataFile) -> Result<f64> {
+        let kernel = if self.random { &random_pages } else { &scan_pages };
+        self.run_on(Session::builder(), kernel, data)
+    }
+
+    /// The same with another device, or other threads.
+    pub(crate) fn run_on(
+        &self,
+        builder: SessionBuilder,
+        kernel: &Kernel<Probe>,
+        data: &DataFile,
+    ) -> Result<f64> {
         // A cache that nothing was ever in; but threads that have run before.
-        let probes = self.probes(data)?;
+        let probes = self.probes(builder, data)?;
         nop_rate(&probes, self.blocks * self.threads, 1)?;
         let page = u64::from(self.page);
         let work = Work { work: data.len() / page, len: page, once: true, ..Work::default() };
         let shape = LaunchConfig::new(self.blocks, self.threads);
-        let kernel = if self.random { &random_pages } else { &scan_pages };
         let done = probes.run(kernel, shape, &work)?;
         same("sum of first words", done.answer, data.first_words(page))?;
         // Every page was fetched, by whoever asked for it or ahead of that. Read-ahead may bring a

@@ -1,5 +1,6 @@
 //! The measures themselves.
 
+pub(crate) mod gpu;
 pub(crate) mod grep;
 pub(crate) mod hits;
 pub(crate) mod misses;
@@ -74,6 +75,21 @@ mod tests {
             };
             let table = crate::row::markdown(&rows);
             assert!(table.lines().count() > 2, "{} measured nothing", measure.name);
+            assert!(!table.contains("NaN") && !table.contains("inf"), "{table}");
+        }
+    }
+
+    /// The same of what is measured on a GPU, on the emulated one.
+    #[test]
+    fn answers_are_right_on_a_device() {
+        let dir = tempfile::tempdir().unwrap();
+        let scale = Scale::tiny(dir.path());
+        let on = gpu::On { device: gpu_host::DeviceChoice::default(), module: None };
+        for measure in gpu::ALL {
+            let rows =
+                (measure.run)(&scale, &on).unwrap_or_else(|e| panic!("{}: {e}", measure.name));
+            let table = crate::row::markdown(&rows);
+            assert!(table.contains(measure.name), "{table}");
             assert!(!table.contains("NaN") && !table.contains("inf"), "{table}");
         }
     }

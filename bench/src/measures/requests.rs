@@ -33,10 +33,16 @@ pub(crate) fn round_trips(daemon: DaemonMode, warps: u32, work: u64) -> Result<V
 }
 
 fn samples(probes: &Probes, warps: u32, work: u64) -> Result<Vec<u64>> {
+    Ok(timed(probes, warps, work)?.0)
+}
+
+/// Round trips of `warps` warps, each `work` times: sorted nanoseconds, and millions a second.
+pub(crate) fn timed(probes: &Probes, warps: u32, work: u64) -> Result<(Vec<u64>, f64)> {
     let shape = LaunchConfig::new(warps, 32);
     let done = probes.run(&nop_latency, shape, &Work { work, ..Work::default() })?;
-    same("round trips", done.answer, u64::from(warps) * work)?;
-    probes.samples()
+    let count = u64::from(warps) * work;
+    same("round trips", done.answer, count)?;
+    Ok((probes.samples()?, count as f64 / done.seconds / 1e6))
 }
 
 fn latency(scale: &Scale) -> Result<Vec<Row>> {

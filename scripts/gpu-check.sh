@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# Checks and measures the CUDA backend on a machine that has an NVIDIA GPU and no Rust.
+#
+#   scripts/gpu-check.sh pack DIR        here: builds, and gathers in DIR what the other machine needs
+#   DIR/gpu-check.sh run OUT.json        there: conformance, grep beside GNU grep, benchmarks; one JSON
+#
+# `run` needs bash, python3, GNU grep and the driver. Whatever fails is recorded, and the rest is run all
+# the same; its exit status says whether all went well. It takes eight minutes at most. Results are kept
+# under bench/results/, named for GPU and commit.
+set -uo pipefail
+
+fail() {
+    echo "gpu-check: $*" >&2
+    exit 2
+}
+
+# What `pack` makes may be copied as one piece to machines that take no more than this.
+MAX_MIB=64
+
+pack() {
+    local dir=$1 target commit test
+    cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+    set -e
+    mkdir -p "$dir/bin"
+    dir=$(cd "$dir" && pwd)
+    target=${CARGO_TARGET_DIR:-target}
+    # Without PTX there is nothing to check.
+    export PTX_REQUIRED=1
+    cargo build --release --locked -p gpu-examples --examples -p bench --bins
+    test=$(cargo test --release --locked --no-run -p conformance --test cuda --message-format=json |
+        python3 -c '
+import json, sys
+built = [m["executable"] for m in map(json.loads, sys.stdin) if m.get("executable")]
+print(built[-1])')
+    strip -o "$dir/bin/conformance" "$test"
+    local example
+    for example in 01_hello_file 02_count_lines 03_list_dir 04_async_read grep; do
+        strip -o "$dir/bin/$example" "$target/release/examples/$example"
+    done
+    strip -o "$dir/bin/bench" "$target/release/bench"
+    cp "$target"/ptx/gpu-kernels.ptx "$dir/gpu-kernels.ptx"
+    cp scripts/gpu-check.sh scripts/compare-grep.sh "$dir/"
+    # Something to search: this source.
+    rm -rf "$dir/text"
+    mkdir "$dir/text"
+    git archive HEAD | tar -x -C "$dir/text"
+    commit=$(git rev-parse HEAD)
+    git diff --quiet HEAD || commit="$commit with changes"
+    echo "$commit" >"$dir/commit"
+    local mib
+    mib=$(du -sm "$dir" | cut -f1)
+    [ "$mib" -lt $MAX_MIB ] || fail "$dir has $mib MiB, $MAX_MIB are the most"
+    echo "$dir: $mib MiB"
+}
+
+# One step: its name, the seconds that it may take, its command. Leaves status, time and output.
+step() {
+    local name=$1 seconds=$2 start=$SECONDS status
+    shift 2
+    echo "== $name"
+    timeout --kill-after=5 "$seconds" "$@" >"$work/$name.out" 2>&1
+    status=$?
+    echo "$status $((SECONDS - start))" >"$work/$name.status"
+    tail -n 5 "$work/$name.out"
+    echo "== $name: status $status after $((SECONDS - start)) s"
+}
+
+run() {
+    local out here
+    out=$(realpath -m "$1")
+    here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+    [ -x "$here/bin/conformance" ] || fail "run the copy that pack made: DIR/gpu-check.sh run OUT.json"
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    printf '#!/bin/sh\nexec "%s" --device cuda "$@"\n' "$here/bin/grep" >"$work/grep-cuda"
+    chmod +x "$work/grep-cuda"
+    cd "$here/text" || exit 2
+    export CUDA_REQUIRED=1 BENCH_DIR="$work/bench"
+
+    # 470 s at most, all together.
+    step hello 60 "$here/bin/01_hello_file" README.md --device cuda
+    # The file of PTX that was packed is what the programs were built with.
+    step module 30 "$here/bin/02_count_lines" Cargo.lock --device cuda --module "$here/gpu-kernels.ptx"
+    step conformance 160 "$here/bin/conformance" --test-threads 8
+    step grep 80 bash "$here/compare-grep.sh" "$work/grep-cuda" gpu-abi gpu-rt gpufs host-daemon
+    step bench 140 "$here/bin/bench" --quick --device cuda --json "$work/bench.json"
+    nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader \
+        >"$work/gpu" 2>/dev/null
+
+    python3 - "$here" "$work" "$out" <<'PYTHON'
+import json, os, platform, re, sys, time
+
+here, work, out = sys.argv[1:]
+
+def text(path):
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+def cpu():
+    names = re.findall(r"^model name\s*: (.*)$", text("/proc/cpuinfo"), re.M)
+    return names[0] if names else platform.processor()
+
+steps = {}
+for name in ["hello", "module", "conformance", "grep", "bench"]:
+    status, seconds = map(int, text(f"{work}/{name}.status").split())
+    output = text(f"{work}/{name}.out")
+    steps[name] = {"ok": status == 0, "status": status, "seconds": seconds, "output": output[-6000:]}
+
+counts = re.search(r"(\d+) passed; (\d+) failed", steps["conformance"]["output"])
+if counts:
+    passed, failed = map(int, counts.groups())
+    failures = re.findall(r"^test (\S+) \.\.\. FAILED", text(f"{work}/conformance.out"), re.M)
+    steps["conformance"].update(passed=passed, failed=failed, failures=failures)
+counts = re.search(r"(\d+) passed, (\d+) failed", steps["grep"]["output"])
+if counts:
+    passed, failed = map(int, counts.groups())
+    steps["grep"].update(passed=passed, failed=failed)
+figures = text(f"{work}/bench.json")
+
+report = {
+    "commit": text(f"{here}/commit").strip(),
+    "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    "machine": {
+        "gpus": text(f"{work}/gpu").strip().splitlines(),
+        "cpu": cpu(),
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()),
+    },
+    "ok": all(step["ok"] for step in steps.values()),
+    "steps": steps,
+    "figures": json.loads(figures) if figures else [],
+}
+os.makedirs(os.path.dirname(out), exist_ok=True)
+with open(out, "w") as file:
+    json.dump(report, file, indent=1, ensure_ascii=False)
+    file.write("\n")
+print(out)
+sys.exit(0 if report["ok"] else 1)
+PYTHON
+}
+
+case "${1:-} $#" in
+"pack 2") pack "$2" ;;
+"run 2") run "$2" ;;
+*) fail "usage: gpu-check.sh pack DIR | run OUT.json" ;;
+esac
