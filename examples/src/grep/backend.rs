@@ -94,6 +94,8 @@ pub struct OnDevice<'s> {
 /// multiprocessor should get some.
 const BLOCK: u32 = 32;
 const BLOCKS: u32 = 8;
+/// Bytes for long lines, those of all threads of a launch together.
+const SPILL: usize = 64 << 20;
 
 struct Buffers {
     items: DeviceBuffer<Item>,
@@ -102,6 +104,7 @@ struct Buffers {
     path_bytes: DeviceBuffer<u8>,
     counters: DeviceBuffer<u32>,
     scratch: DeviceBuffer<u8>,
+    spill: DeviceBuffer<u8>,
     beginnings: DeviceBuffer<u8>,
 }
 
@@ -132,8 +135,9 @@ impl<'s> OnDevice<'s> {
             results: session.alloc(0)?,
             paths: session.alloc(0)?,
             path_bytes: session.alloc(0)?,
-            counters: session.alloc(2)?,
+            counters: session.alloc(3)?,
             scratch: session.alloc(0)?,
+            spill: session.alloc(SPILL)?,
             beginnings: session.alloc(0)?,
         })
     }
@@ -182,7 +186,7 @@ impl Backend for OnDevice<'_> {
         b.results.copy_from(0, &vec![ItemResult::zeroed(); items])?;
         b.paths.copy_from(0, &refs)?;
         b.path_bytes.copy_from(0, &bytes)?;
-        b.counters.copy_from(0, &[0, 0])?;
+        b.counters.copy_from(0, &[0, 0, 0])?;
         let args = GrepArgs {
             fs: self.session.fs(),
             program: self.program.slice(),
@@ -193,13 +197,14 @@ impl Backend for OnDevice<'_> {
             counters: b.counters.slice(),
             output,
             scratch: b.scratch.slice().slice(0, scratch),
+            spill: b.spill.slice(),
             buffers: b.beginnings.slice().slice(0, beginnings),
             task: launch.task,
         };
         self.session.run(&grep::grep, LaunchConfig::new(blocks, block), args)?;
         let mut results = vec![ItemResult::zeroed(); items];
         b.results.copy_to(0, &mut results)?;
-        let mut counters = [0; 2];
+        let mut counters = [0; 3];
         b.counters.copy_to(0, &mut counters)?;
         arena.filled((counters[1] as usize).min(launch.output / 8))?;
         self.spare.lock().unwrap_or_else(|e| e.into_inner()).push(buffers);

@@ -203,9 +203,9 @@ impl Resolver<'_> {
             let launch = Launch { paths: &paths, items: &items, task, scratch, output };
             let mut arena = self.spare.take();
             let results = self.backend.search(&launch, &mut arena)?;
-            let records = Records::split(arena, &self.spare, items.len());
+            let mut records = Records::split(arena, &self.spare, 2 * items.len());
             let mut again = Vec::new();
-            for ((i, result), records) in open.iter().zip(results).zip(records) {
+            for (number, (i, result)) in open.iter().zip(results).enumerate() {
                 match result.status() {
                     Status::Scratch => {
                         scratch = scratch.max((result.need as usize).next_power_of_two());
@@ -218,7 +218,8 @@ impl Resolver<'_> {
                     }
                     Status::Done | Status::Nul | Status::Failed => {
                         pieces[*i].result = result;
-                        pieces[*i].records = records;
+                        let attempt = number + result.attempt as usize * items.len();
+                        pieces[*i].records = std::mem::take(&mut records[attempt]);
                     }
                 }
             }
