@@ -19,17 +19,7 @@ pub(crate) struct Barrier {
     /// The place and the rank of the first thread that came.
     pub(crate) first: Cell<Option<(Place, u32)>>,
     pub(crate) generation: Cell<usize>,
-    pub(crate) scratch: [Cell<Scratch>; 2],
-}
-
-/// What a broadcast carries.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Scratch(pub(crate) [u8; BROADCAST_MAX]);
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self([0; BROADCAST_MAX])
-    }
+    pub(crate) scratch: [Cell<[u64; BROADCAST_MAX / 8]>; 2],
 }
 
 /// A block on a worker. `info` is first: lanes know their block by its address.

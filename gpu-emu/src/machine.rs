@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicU32;
 use gpu_rt::BROADCAST_MAX;
 use gpu_rt::host::{Lane, Machine, Place, wall_clock};
 
-use crate::block::Scratch;
 use crate::error::Fault;
 use crate::warp::{Op, add, lanes_of, same};
 use crate::worker::{Core, Running};
@@ -17,7 +16,10 @@ const FUTILE: u32 = 1 << 20;
 
 impl Core {
     /// Meets the other lanes of `mask`; what each brings and takes away depends on `op`.
-    #[inline]
+    ///
+    /// Inlined always, as is `barrier`: after a switch the processor predicts the returns of another
+    /// fiber, so that each return on the way back to the kernel costs as much as the switch itself.
+    #[inline(always)]
     fn meet(&self, op: Op, mask: u32, value: u64, arg: u32, at: Place) -> u64 {
         self.point(at);
         let running = self.running();
@@ -84,6 +86,7 @@ impl Core {
     }
 
     /// Waits at the block's barrier.
+    #[inline(always)]
     fn barrier(&self, at: Place) {
         let running = self.running();
         let Running { block, warp, state, bit, .. } = running;
@@ -92,8 +95,7 @@ impl Core {
         match barrier.first.get() {
             None => barrier.first.set(Some((at, running.rank()))),
             Some((other_at, rank)) if !same(at, other_at) => {
-                let (lane, other) = (block.id(running.rank()), block.id(rank));
-                self.abort(Fault::DivergentBarrier { lane, at, other, other_at });
+                self.diverged(running, at, rank, other_at);
             }
             Some(_) => {}
         }
@@ -102,6 +104,14 @@ impl Core {
             add(&warp.at_barrier, bit);
             self.suspend();
         }
+    }
+
+    /// Reports a thread that is at another barrier than the first that came.
+    #[cold]
+    fn diverged(&self, running: Running<'_>, at: Place, rank: u32, other_at: Place) {
+        let block = running.block;
+        let (lane, other) = (block.id(running.rank()), block.id(rank));
+        self.abort(Fault::DivergentBarrier { lane, at, other, other_at });
     }
 
     /// Waits for a word or a moment.
@@ -131,6 +141,25 @@ impl Core {
     #[inline]
     pub(crate) fn now(&self) -> u64 {
         self.deterministic.as_ref().map_or_else(wall_clock, |deterministic| deterministic.clock())
+    }
+}
+
+/// Copies at most [`BROADCAST_MAX`] bytes. By words: a call of memcpy would cost more than the copy.
+///
+/// # Safety
+/// `from` is valid for reads and `to` for writes of `len` bytes, and they do not overlap.
+#[inline(always)]
+unsafe fn copy_words(to: *mut u8, from: *const u8, len: usize) {
+    let (words, rest) = (len / 8, len % 8);
+    // SAFETY: within `len` bytes, all of it.
+    unsafe {
+        for i in 0..words {
+            let word = from.cast::<u64>().add(i).read_unaligned();
+            to.cast::<u64>().add(i).write_unaligned(word);
+        }
+        for i in len - rest..len {
+            to.add(i).write(from.add(i).read());
+        }
     }
 }
 
@@ -170,14 +199,16 @@ impl Machine for Core {
         debug_assert!(bytes.len() <= BROADCAST_MAX);
         self.point(at);
         let barrier = &self.running().block.barrier;
-        let scratch = &barrier.scratch[barrier.generation.get() % 2];
+        let scratch = barrier.scratch[barrier.generation.get() % 2].as_ptr().cast::<u8>();
         if lane.rank == 0 {
-            let Scratch(mut carried) = scratch.get();
-            carried[..bytes.len()].copy_from_slice(bytes);
-            scratch.set(Scratch(carried));
+            // SAFETY: the scratch has room, and nobody else uses it before the leader is at the
+            // barrier.
+            unsafe { copy_words(scratch, bytes.as_ptr(), bytes.len()) };
         }
         self.barrier(at);
-        bytes.copy_from_slice(&scratch.get().0[..bytes.len()]);
+        // SAFETY: the leader wrote that many bytes before the barrier opened, and nobody writes them
+        // again before all have passed the next one.
+        unsafe { copy_words(bytes.as_mut_ptr(), scratch, bytes.len()) };
     }
 
     fn converged(&self, _lane: &Lane, at: Place) -> u32 {

@@ -66,6 +66,18 @@ impl<T: Pod> DeviceBuffer<T> {
         unsafe { self.device.read(addr, bytemuck::cast_slice_mut(values)) }
     }
 
+    /// The values where they lie, if the host can address device memory.
+    ///
+    /// # Safety
+    /// No launch writes to the buffer while the slice is used.
+    pub unsafe fn in_place(&self) -> Option<&[T]> {
+        let window = self.device.window()?;
+        debug_assert!(self.addr >= window.base.as_ptr() as u64);
+        // SAFETY: device memory that the host addresses alike, aligned for `T` and allocated as long
+        // as the buffer lives; the caller vouches that nobody writes it.
+        Some(unsafe { std::slice::from_raw_parts(self.addr as usize as *const T, self.len) })
+    }
+
     /// All values.
     ///
     /// # Errors

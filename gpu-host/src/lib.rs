@@ -57,6 +57,7 @@ pub use device::{Device, Launch};
 pub use emulated::EmulatedOptions;
 pub use error::HostError;
 pub use gpu_emu::{LaunchConfig, LaunchError, LaunchReport, Mode, Schedule};
+pub use gpufs::DeviceSlice;
 pub use gpufs::Stats;
 pub use host_daemon::{EngineChoice, EngineKind};
 pub use module::{Module, ModuleError};

@@ -53,6 +53,7 @@ pub mod thread;
 mod time;
 mod wait;
 mod warp;
+mod wide;
 
 #[cfg(not(target_arch = "nvptx64"))]
 use host::body as arch;
@@ -70,3 +71,4 @@ pub use log::__log;
 pub use time::{clock, nanosleep};
 pub use wait::{WaitWord, relax, wait_while_eq, wake};
 pub use warp::{active_mask, ballot, match_any, shfl, shfl_u64, sync_threads, sync_warp};
+pub use wide::{Wide, wide};

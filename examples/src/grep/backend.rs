@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use bytemuck::Zeroable;
-use gpu_host::{DeviceBuffer, HostError, LaunchConfig, Session};
+use gpu_host::{DeviceBuffer, DeviceSlice, HostError, LaunchConfig, Session};
 use gpu_kernels::grep::{self, GrepArgs, Item, ItemResult, PathRef, Task};
 
 /// Items to search together.
@@ -22,40 +22,61 @@ pub struct Launch<'a> {
 
 /// Searches items. Several threads may call it at once.
 pub trait Backend: Sync {
-    /// Searches all items of a launch; a result for each. The part of the output arena that is in
-    /// use is copied to `arena`.
+    /// Searches all items of a launch; a result for each. What is found goes to `arena`.
     ///
     /// # Errors
     /// When the device fails, as opposed to a file.
     fn search(
         &self,
         launch: &Launch<'_>,
-        arena: &mut ArenaCopy,
+        arena: &mut OutputArena,
     ) -> Result<Vec<ItemResult>, HostError>;
 }
 
-/// A copy of an output arena. It is used again and again: fresh memory would cost more than the
-/// copy.
-#[derive(Debug, Default)]
-pub struct ArenaCopy {
-    words: Vec<u64>,
+/// An output arena of the device, as the host reads it. It is used again and again: fresh memory would
+/// cost more than what is written there.
+#[derive(Default)]
+pub struct OutputArena {
+    device: Option<DeviceBuffer<u64>>,
+    /// What is in use, where the host cannot read it in place.
+    copy: Vec<u64>,
     used: usize,
 }
 
-impl ArenaCopy {
-    /// Room for `len` words, to be overwritten.
-    pub fn room(&mut self, len: usize) -> &mut [u64] {
-        if self.words.len() < len {
-            // Not resized: nothing of it is kept, and fresh zero pages cost nothing until used.
-            self.words = vec![0; len.next_power_of_two()];
+impl OutputArena {
+    /// The arena for a launch that may fill `words` words.
+    fn room(&mut self, session: &Session, words: usize) -> Result<DeviceSlice<u64>, HostError> {
+        if self.device.as_ref().is_none_or(|buffer| buffer.len() < words) {
+            // What was there goes first.
+            self.device = None;
         }
-        self.used = len;
-        &mut self.words[..len]
+        let buffer = match self.device.take() {
+            Some(buffer) => buffer,
+            None => session.alloc(words.next_power_of_two())?,
+        };
+        let slice = buffer.slice().slice(0, words);
+        self.device = Some(buffer);
+        Ok(slice)
     }
 
-    /// The bytes of the arena.
+    /// The launch has ended and filled `used` words.
+    fn filled(&mut self, used: usize) -> Result<(), HostError> {
+        self.used = used;
+        // SAFETY: that launch was the last.
+        if let Some(buffer) = &self.device
+            && unsafe { buffer.in_place() }.is_none()
+        {
+            self.copy.resize(used.max(self.copy.len()), 0);
+            buffer.copy_to(0, &mut self.copy[..used])?;
+        }
+        Ok(())
+    }
+
+    /// The bytes in use.
     pub fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.words[..self.used])
+        // SAFETY: launches write to the arena only through `room`, which wants it exclusively.
+        let in_place = self.device.as_ref().and_then(|buffer| unsafe { buffer.in_place() });
+        bytemuck::cast_slice(&in_place.unwrap_or(&self.copy)[..self.used])
     }
 }
 
@@ -73,6 +94,8 @@ pub struct OnDevice<'s> {
 /// multiprocessor should get some.
 const BLOCK: u32 = 32;
 const BLOCKS: u32 = 8;
+/// Bytes for long lines, those of all threads of a launch together.
+const SPILL: usize = 64 << 20;
 
 struct Buffers {
     items: DeviceBuffer<Item>,
@@ -80,8 +103,8 @@ struct Buffers {
     paths: DeviceBuffer<PathRef>,
     path_bytes: DeviceBuffer<u8>,
     counters: DeviceBuffer<u32>,
-    output: DeviceBuffer<u64>,
     scratch: DeviceBuffer<u8>,
+    spill: DeviceBuffer<u8>,
     beginnings: DeviceBuffer<u8>,
 }
 
@@ -112,9 +135,9 @@ impl<'s> OnDevice<'s> {
             results: session.alloc(0)?,
             paths: session.alloc(0)?,
             path_bytes: session.alloc(0)?,
-            counters: session.alloc(2)?,
-            output: session.alloc(0)?,
+            counters: session.alloc(3)?,
             scratch: session.alloc(0)?,
+            spill: session.alloc(SPILL)?,
             beginnings: session.alloc(0)?,
         })
     }
@@ -136,7 +159,7 @@ impl Backend for OnDevice<'_> {
     fn search(
         &self,
         launch: &Launch<'_>,
-        arena: &mut ArenaCopy,
+        arena: &mut OutputArena,
     ) -> Result<Vec<ItemResult>, HostError> {
         let mut buffers = self.buffers()?;
         let b = &mut buffers;
@@ -156,14 +179,14 @@ impl Backend for OnDevice<'_> {
         self.grow(&mut b.results, items)?;
         self.grow(&mut b.paths, refs.len())?;
         self.grow(&mut b.path_bytes, bytes.len())?;
-        self.grow(&mut b.output, launch.output / 8)?;
+        let output = arena.room(self.session, launch.output / 8)?;
         self.grow(&mut b.scratch, scratch)?;
         self.grow(&mut b.beginnings, beginnings)?;
         b.items.copy_from(0, launch.items)?;
         b.results.copy_from(0, &vec![ItemResult::zeroed(); items])?;
         b.paths.copy_from(0, &refs)?;
         b.path_bytes.copy_from(0, &bytes)?;
-        b.counters.copy_from(0, &[0, 0])?;
+        b.counters.copy_from(0, &[0, 0, 0])?;
         let args = GrepArgs {
             fs: self.session.fs(),
             program: self.program.slice(),
@@ -172,17 +195,18 @@ impl Backend for OnDevice<'_> {
             paths: b.paths.slice().slice(0, refs.len()),
             path_bytes: b.path_bytes.slice().slice(0, bytes.len()),
             counters: b.counters.slice(),
-            output: b.output.slice().slice(0, launch.output / 8),
+            output,
             scratch: b.scratch.slice().slice(0, scratch),
+            spill: b.spill.slice(),
             buffers: b.beginnings.slice().slice(0, beginnings),
             task: launch.task,
         };
         self.session.run(&grep::grep, LaunchConfig::new(blocks, block), args)?;
         let mut results = vec![ItemResult::zeroed(); items];
         b.results.copy_to(0, &mut results)?;
-        let mut counters = [0; 2];
+        let mut counters = [0; 3];
         b.counters.copy_to(0, &mut counters)?;
-        b.output.copy_to(0, arena.room((counters[1] as usize).min(launch.output / 8)))?;
+        arena.filled((counters[1] as usize).min(launch.output / 8))?;
         self.spare.lock().unwrap_or_else(|e| e.into_inner()).push(buffers);
         Ok(results)
     }

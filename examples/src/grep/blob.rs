@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use bytemuck::{Zeroable, bytes_of, cast_slice};
 use gpu_kernels::grep::{
     Accept, Find, Header, PROGRAM_MAGIC, PROGRAM_VERSION, Phrase, Probe, Run, Section, SetEntry,
-    SetHeader, Slot, WORD_INDEX_LEN, WordsHeader, block_hash, hash_run, prefix_hash,
+    SetHeader, ShapeHeader, Slot, WORD_INDEX_LEN, WordsHeader, block_hash, hash_run, prefix_hash,
 };
+
+use super::shape::Shape;
 
 /// The parts of a program before they are laid out. Empty ones are left out.
 #[derive(Default)]
@@ -14,6 +16,7 @@ pub(super) struct Parts {
     pub(super) flags: u32,
     pub(super) needle: Vec<u8>,
     pub(super) set: Vec<u8>,
+    pub(super) shape: Vec<u8>,
     pub(super) words: Vec<u8>,
     pub(super) dfa: Vec<u8>,
     pub(super) word_chars: Vec<u8>,
@@ -41,6 +44,7 @@ impl Parts {
             flags: self.flags,
             needle: add(&self.needle),
             set: add(&self.set),
+            shape: add(&self.shape),
             words: add(&self.words),
             dfa: add(&self.dfa),
             word_chars: add(&self.word_chars),
@@ -134,6 +138,18 @@ pub(super) fn rarity(b: u8) -> u8 {
         b'j' | b'q' | b'z' => 5,
         _ => 6,
     }
+}
+
+/// Which part of a text a byte makes up, roughly.
+pub(super) fn frequency(b: u8) -> f64 {
+    0.125 / f64::from(1 << rarity(b))
+}
+
+/// The section of a shape.
+pub(super) fn shape(shape: &Shape) -> Vec<u8> {
+    let tests = shape.tests.len() as u32;
+    let header = ShapeHeader { tests, at_start: shape.at_start.into() };
+    [bytes_of(&header), cast_slice(&shape.tests)].concat()
 }
 
 /// A pattern of the words section: its bytes and where its first run of word characters lies.

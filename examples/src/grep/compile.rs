@@ -12,6 +12,7 @@ use super::blob::{self, Parts, Word};
 use super::locale::{Charset, Folds, Locale};
 use super::referee::Referee;
 use super::required::{self, Required};
+use super::shape;
 use super::syntax::{Dialect, Reader};
 
 /// How patterns are meant.
@@ -254,7 +255,9 @@ impl Compiler<'_> {
             };
             return Ok(self.done(find, accept, None));
         }
-        let whole = if line { anchored(hir.clone()) } else { hir };
+        let literals = required.as_ref().map(|r| r.literals.as_slice());
+        let shape = shape::shape(&hir).filter(|s| s.is_better_than(literals, fold));
+        let whole = if line { anchored(hir) } else { hir };
         self.parts.starts = starts(&whole);
         let mut referee = None;
         self.parts.dfa = match dfa(&whole, self.utf8(), false) {
@@ -276,9 +279,13 @@ impl Compiler<'_> {
             }
         };
         let accept = if word && !line { Accept::DfaWord } else { Accept::Dfa };
-        let find = match required {
-            Some(required) => self.find_literals(&required.literals),
-            None => Find::Dfa,
+        let find = match (shape, required) {
+            (Some(shape), _) => {
+                self.parts.shape = blob::shape(&shape);
+                Find::Shape
+            }
+            (None, Some(required)) => self.find_literals(&required.literals),
+            (None, None) => Find::Dfa,
         };
         let accept = if find == Find::Dfa && accept == Accept::Dfa { Accept::Hit } else { accept };
         let bounded = word && !line;

@@ -16,6 +16,7 @@ mod required;
 mod resolve;
 pub mod run;
 pub mod settings;
+mod shape;
 mod sheet;
 pub mod syntax;
 mod utf8;

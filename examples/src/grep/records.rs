@@ -5,22 +5,22 @@ use std::sync::{Mutex, PoisonError};
 
 use gpu_kernels::grep::{ChunkHeader, Record, RecordKind};
 
-use super::backend::ArenaCopy;
+use super::backend::OutputArena;
 
 /// Arenas that nobody reads any more.
 #[derive(Default)]
-pub(super) struct Spare(Mutex<Vec<ArenaCopy>>);
+pub(super) struct Spare(Mutex<Vec<OutputArena>>);
 
 impl Spare {
     /// An arena to fill.
-    pub(super) fn take(&self) -> ArenaCopy {
+    pub(super) fn take(&self) -> OutputArena {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 }
 
 /// An arena that goes back when its last reader is done.
 pub(super) struct Arena<'a> {
-    copy: ArenaCopy,
+    copy: OutputArena,
     spare: &'a Spare,
 }
 
@@ -62,7 +62,7 @@ impl Found<'_> {
 
 impl<'a> Records<'a> {
     /// Sorts the records of an arena by their items, of which there are `items`.
-    pub(super) fn split(copy: ArenaCopy, spare: &'a Spare, items: usize) -> Vec<Self> {
+    pub(super) fn split(copy: OutputArena, spare: &'a Spare, items: usize) -> Vec<Self> {
         let arena = Rc::new(Arena { copy, spare });
         let none = Records { arena: Some(arena.clone()), offsets: Vec::new() };
         let mut all = vec![none; items];

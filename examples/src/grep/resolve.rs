@@ -33,8 +33,12 @@ impl Entry {
     }
 }
 
-/// Bytes of a file that one thread searches.
-pub(super) const ITEM: u64 = 4 << 20;
+/// Bytes of a file that one thread searches at most. Items begin a byte after a page does: whether a
+/// line starts there is told by the byte before, which is then in the page that comes next anyway.
+pub(super) const ITEM: u64 = (4 << 20) + 1;
+/// What items are multiples of, but for that byte. Towards the end of a file they become as small as
+/// this, so that nobody is left with much to do when the others are done.
+const GRAIN: u64 = 256 << 10;
 /// First size of each thread's buffer for lines cut by page boundaries, in bytes.
 const SCRATCH: usize = 16 << 10;
 /// First size of the output arena, in bytes.
@@ -44,6 +48,8 @@ const ARENA_MAX: usize = 1 << 30;
 /// A part of a file and what was found in it.
 pub(super) struct Piece<'a> {
     file: usize,
+    /// Bytes in it, as far as that is known.
+    len: u64,
     item: Item,
     pub(super) result: ItemResult,
     pub(super) records: Records<'a>,
@@ -162,16 +168,21 @@ impl Resolver<'_> {
         pieces: &mut Vec<Piece<'s>>,
     ) {
         while start < size {
-            let last = size - start <= ITEM;
-            let to = if last && end { u64::MAX } else { start + ITEM };
-            pieces.push(self.piece(file, start, to, 0, limit));
-            start += ITEM;
+            let left = size - start;
+            // Of what is left to all threads, a thread gets an eighth, but not too little.
+            let share = if end { (left / 8).next_multiple_of(GRAIN).max(GRAIN) } else { ITEM };
+            let len = (share + u64::from(start == 0)).min(ITEM - u64::from(start > 0));
+            let to = if left <= len && end { u64::MAX } else { start + len };
+            let piece = self.piece(file, start, to, 0, limit);
+            pieces.push(Piece { len: len.min(left), ..piece });
+            start += len;
         }
     }
 
     fn piece(&self, file: usize, start: u64, end: u64, flags: u32, limit: u64) -> Piece<'_> {
         let item = Item { start, end, limit, file: file as u32, flags };
-        Piece { file, item, result: ItemResult::default(), records: Records::default() }
+        let len = end.saturating_sub(start).min(ITEM);
+        Piece { file, len, item, result: ItemResult::default(), records: Records::default() }
     }
 
     /// Searches all pieces, again with more room those that did not have enough.
@@ -185,14 +196,16 @@ impl Resolver<'_> {
         let task = Task { window: binary::BUFFER, flags, reserved: 0 };
         let paths: Vec<&[u8]> = files.iter().map(|f| f.path.as_slice()).collect();
         let mut open: Vec<usize> = (0..pieces.len()).collect();
+        // The large ones first. Stable: equal ones stay side by side.
+        open.sort_by_key(|&i| std::cmp::Reverse(pieces[i].len));
         while !open.is_empty() {
             let items: Vec<Item> = open.iter().map(|&i| pieces[i].item).collect();
             let launch = Launch { paths: &paths, items: &items, task, scratch, output };
             let mut arena = self.spare.take();
             let results = self.backend.search(&launch, &mut arena)?;
-            let records = Records::split(arena, &self.spare, items.len());
+            let mut records = Records::split(arena, &self.spare, 2 * items.len());
             let mut again = Vec::new();
-            for ((i, result), records) in open.iter().zip(results).zip(records) {
+            for (number, (i, result)) in open.iter().zip(results).enumerate() {
                 match result.status() {
                     Status::Scratch => {
                         scratch = scratch.max((result.need as usize).next_power_of_two());
@@ -205,7 +218,8 @@ impl Resolver<'_> {
                     }
                     Status::Done | Status::Nul | Status::Failed => {
                         pieces[*i].result = result;
-                        pieces[*i].records = records;
+                        let attempt = number + result.attempt as usize * items.len();
+                        pieces[*i].records = std::mem::take(&mut records[attempt]);
                     }
                 }
             }

@@ -184,12 +184,14 @@ impl Page<'_> {
             return;
         }
         let mut offset = record.offset;
-        for (i, line) in record.text.split_inclusive(|&b| b == b'\n').enumerate() {
-            if self.left == 0 || offset >= text_end {
-                return;
-            }
+        let (mut number, mut rest) = (number, record.text);
+        while !rest.is_empty() && self.left > 0 && offset < text_end {
+            let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |i| i + 1);
+            let line;
+            (line, rest) = rest.split_at(end);
             self.left -= 1;
-            self.line(line, number + i as u64, offset, std::iter::empty());
+            self.line(line, number, offset, std::iter::empty());
+            number += 1;
             offset += line.len() as u64;
         }
     }

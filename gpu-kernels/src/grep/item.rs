@@ -111,6 +111,11 @@ pub struct ItemResult {
     /// 1 when the item was searched again, see [`TaskFlags::RESTART`]. All else is of the second
     /// search then, but for `nul`.
     pub restarted: u32,
+    /// How many attempts came to nothing before: records of this one bear the item's number plus so
+    /// many times the number of items.
+    pub attempt: u32,
+    /// Zero.
+    pub reserved: u32,
     /// As in [`Tally`].
     pub selected: u64,
     /// As in [`Tally`].
@@ -131,6 +136,8 @@ impl ItemResult {
         ItemResult {
             status: tally.status as u32,
             restarted: restarted as u32,
+            attempt: 0,
+            reserved: 0,
             selected: tally.selected,
             lines: tally.lines,
             nul: tally.nul,

@@ -7,7 +7,7 @@ use gpu_rt::{Pod, Thread, Zeroable, kernel, thread};
 use gpufs::{DeviceSlice, Errno, File, Fs, OpenOptions};
 
 use super::arena::{Arena, Bump};
-use super::item::{Item, ItemResult, Task};
+use super::item::{Item, ItemResult, Status, Task};
 use super::matcher::Matcher;
 use super::program::Program;
 use super::search::{Pages, search_item};
@@ -38,12 +38,14 @@ pub struct GrepArgs {
     pub paths: DeviceSlice<PathRef>,
     /// The bytes of all paths.
     pub path_bytes: DeviceSlice<u8>,
-    /// Two zeroed words: items taken, and units of output taken.
+    /// Three zeroed words: items taken, and units of output and of `spill` taken.
     pub counters: DeviceSlice<u32>,
     /// The output arena.
     pub output: DeviceSlice<u64>,
     /// Room for incomplete lines, an equal part of it for each thread.
     pub scratch: DeviceSlice<u8>,
+    /// Room for lines that do not fit in a thread's scratch, for those who take it first.
+    pub spill: DeviceSlice<u8>,
     /// Room for the beginnings of files, a page for each thread.
     pub buffers: DeviceSlice<u8>,
     /// How to search.
@@ -63,6 +65,26 @@ impl GrepArgs {
         let Some(path) = paths.get(file as usize) else { return &[] };
         let start = path.offset as usize;
         bytes.get(start..start + path.len as usize).unwrap_or(&[])
+    }
+}
+
+/// Bytes that a unit of [`GrepArgs::spill`] has.
+const SPILL_UNIT: u64 = 4096;
+
+impl GrepArgs {
+    /// Takes room for a line of `need` bytes, if there is any left.
+    fn spill(&self, need: u64) -> Option<&mut [u8]> {
+        let units = need.div_ceil(SPILL_UNIT);
+        let all = self.spill.len() as u64 / SPILL_UNIT;
+        // Not even asked for if it cannot be had, so that the counter does not wrap.
+        if units > all {
+            return None;
+        }
+        let first = u64::from(self.counter(2).fetch_add(units as u32, Ordering::Relaxed));
+        let part = (first + units <= all)
+            .then(|| self.spill.slice((first * SPILL_UNIT) as usize, need as usize))?;
+        // SAFETY: device memory that the counter gave to this thread alone.
+        Some(unsafe { core::slice::from_raw_parts_mut(part.as_ptr(), part.len()) })
     }
 }
 
@@ -180,8 +202,15 @@ pub fn grep(args: GrepArgs) {
             beginning: None,
             file: None,
         };
-        let result =
+        let mut result =
             search_item(&matcher, &args.task, item, number, scratch, &mut sink, &mut pages);
+        if result.status() == Status::Scratch
+            && let Some(room) = args.spill(result.need)
+        {
+            let again = number + items.len() as u32;
+            result = search_item(&matcher, &args.task, item, again, room, &mut sink, &mut pages);
+            result.attempt = 1;
+        }
         let result = match pages.finish() {
             Ok(size) => ItemResult { size, ..result },
             // The search has failed likewise, or was content with what it saw.

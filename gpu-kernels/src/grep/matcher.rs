@@ -3,9 +3,10 @@
 use memchr::memmem::Finder;
 use memchr::{memchr, memchr2, memrchr, memrchr2};
 use regex_automata::dfa::Automaton;
-use regex_automata::{Anchored, Input, MatchErrorKind};
+use regex_automata::{Input, MatchErrorKind};
 
 use super::chars::Chars;
+use super::dfa::{self, Undecided, Verdict};
 use super::program::{Accept, Find, Program, ProgramFlags};
 
 /// What ends lines.
@@ -57,22 +58,6 @@ pub struct Hit {
     pub sure: bool,
 }
 
-/// A line that the DFA gave up on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Undecided;
-
-enum Verdict {
-    Yes,
-    No,
-    Undecided,
-}
-
-impl From<bool> for Verdict {
-    fn from(yes: bool) -> Self {
-        if yes { Verdict::Yes } else { Verdict::No }
-    }
-}
-
 /// A program made ready to search.
 pub struct Matcher<'p> {
     program: &'p Program<'p>,
@@ -100,16 +85,18 @@ impl<'p> Matcher<'p> {
         self.program.find
     }
 
-    /// Length of the longest literal, if every match has one of the program's literals.
+    /// Length of the longest literal or of the shape, if every match has one of the program's
+    /// literals, or its shape.
     pub(super) fn reach(&self) -> Option<usize> {
         match self.program.find {
             Find::Literal => Some(self.program.needle.len()),
             Find::Set => self.program.set.as_ref().map(|set| set.longest()),
+            Find::Shape => self.program.shape.as_ref().map(|shape| shape.width()),
             _ => None,
         }
     }
 
-    /// Whether `part` of a line has a literal, where [`Matcher::reach`] says that there are some.
+    /// Whether `part` of a line has a literal or the shape, where [`Matcher::reach`] says that there are some.
     pub(super) fn may_match(&self, part: &[u8]) -> bool {
         self.candidate(part, 0).is_some()
     }
@@ -124,6 +111,7 @@ impl<'p> Matcher<'p> {
             Find::Nothing => None,
             Find::Everything => Some(line_around(hay, from, from, eol, true)),
             Find::Dfa => self.next_by_dfa(hay, from, eol),
+            Find::Shape => self.next_by_shape(hay, from, eol),
             Find::Whole => self.next_whole(hay, from, eol),
             _ => self.next_by_literal(hay, from, eol),
         }
@@ -149,7 +137,7 @@ impl<'p> Matcher<'p> {
         None
     }
 
-    /// Bounds of some literal at or after `from`, such that no line before it has one.
+    /// Bounds of some literal, or of a place of the shape, at or after `from`, such that no line before it has one.
     #[inline]
     fn candidate(&self, hay: &[u8], from: usize) -> Option<(usize, usize)> {
         let len = self.program.needle.len();
@@ -165,6 +153,10 @@ impl<'p> Matcher<'p> {
                 }
             }
             Find::Words => self.program.words.as_ref()?.find(hay, from, &self.chars, self.fold),
+            Find::Shape => {
+                let shape = self.program.shape.as_ref()?;
+                shape.find(hay, from, |at| Some((at, at + shape.width())))
+            }
             _ => None,
         }
     }
@@ -183,12 +175,69 @@ impl<'p> Matcher<'p> {
                 let whole = |s, e| s == 0 && e == line.len();
                 (whole(at, at + len) || self.literal_where(line, 0, whole).is_some()).into()
             }
-            Accept::Dfa => self.dfa_finds(line),
+            Accept::Dfa => match &self.program.dfa {
+                Some(dfa) => dfa::finds(dfa, line),
+                None => Verdict::No,
+            },
             Accept::DfaWord => match self.next_span(line, 0, true) {
                 Ok(found) => found.is_some().into(),
                 Err(Undecided) => Verdict::Undecided,
             },
         }
+    }
+
+    fn next_by_shape(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Hit> {
+        let (shape, dfa) = (self.program.shape.as_ref()?, self.program.dfa.as_ref()?);
+        // A DFA does not know that lines end at NUL bytes: then they have to be cut out for it.
+        let in_place = shape.at_start && eol == Eol::Newline;
+        let mut from = from;
+        let mut effort = Effort::new(from);
+        while from < hay.len() {
+            if effort.is_vain(from) {
+                let far = (from + VAIN_STRETCH).min(hay.len());
+                let cut = eol.first(&hay[far..]).map_or(hay.len(), |i| far + i + 1);
+                let hit = self.next_by_dfa(&hay[..cut], from, eol);
+                if hit.is_some() {
+                    return hit;
+                }
+                from = cut;
+                effort = Effort::new(from);
+                continue;
+            }
+            let (at, starts) = shape.find(hay, from, |at| {
+                effort.spent += CANDIDATE;
+                if !in_place {
+                    return Some((at, Verdict::Yes));
+                }
+                match dfa::match_starts(dfa, hay, at, &mut effort.spent) {
+                    Verdict::No if !effort.is_vain(at) => None,
+                    starts => Some((at, starts)),
+                }
+            })?;
+            let mut hit = line_around(hay, from, at, eol, true);
+            let verdict = match starts {
+                Verdict::No => {
+                    from = hit.start;
+                    continue;
+                }
+                Verdict::Yes if !in_place || self.program.accept == Accept::DfaWord => {
+                    let line = &hay[hit.start..hit.end];
+                    effort.spent += line.len();
+                    self.accept(line, at - hit.start, 0)
+                }
+                verdict => verdict,
+            };
+            match verdict {
+                Verdict::Yes => return Some(hit),
+                Verdict::No => {}
+                Verdict::Undecided => {
+                    hit.sure = false;
+                    return Some(hit);
+                }
+            }
+            from = hit.end + 1;
+        }
+        None
     }
 
     fn next_by_dfa(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Hit> {
@@ -248,14 +297,6 @@ impl<'p> Matcher<'p> {
             from = hit.end + 1;
         }
         None
-    }
-
-    fn dfa_finds(&self, line: &[u8]) -> Verdict {
-        let Some(dfa) = self.program.dfa.as_ref() else { return Verdict::No };
-        match dfa.try_search_fwd(&Input::new(line).earliest(true)) {
-            Ok(found) => found.is_some().into(),
-            Err(_) => Verdict::Undecided,
-        }
     }
 
     /// Whether all matches in `line` can be told.
@@ -332,6 +373,20 @@ impl<'p> Matcher<'p> {
         }
     }
 
+    /// The places of `line` at or after `from` where a match may start.
+    fn starts(&self, line: &[u8], from: usize, with_empty: bool) -> impl Iterator<Item = usize> {
+        let mut next = from;
+        core::iter::from_fn(move || {
+            let rest = line.get(next..)?;
+            next += match with_empty {
+                true => 0,
+                false => rest.iter().position(|&b| self.program.may_start(b))?,
+            };
+            next += 1;
+            Some(next - 1)
+        })
+    }
+
     fn dfa_span(
         &self,
         line: &[u8],
@@ -339,59 +394,53 @@ impl<'p> Matcher<'p> {
         with_empty: bool,
         words: bool,
     ) -> Result<Option<(usize, usize)>, Undecided> {
-        for start in from..=line.len() {
-            let possible =
-                with_empty || line.get(start).is_some_and(|&b| self.program.may_start(b));
-            if !possible
-                || words && self.chars.word_before(line, start)
+        let Some(dfa) = self.program.dfa.as_ref() else { return Ok(None) };
+        let span_at = |start: usize| {
+            if words && self.chars.word_before(line, start)
                 || with_empty && self.chars.splits_char(line, start)
             {
-                continue;
+                return None;
             }
-            let end =
-                if words { self.longest_word(line, start)? } else { self.longest(line, start)? };
-            if let Some(end) = end
-                && (with_empty || end > start)
-            {
-                return Ok(Some((start, end)));
+            let end = match words {
+                true => dfa::longest_word(dfa, line, start, &self.chars),
+                false => dfa::longest(dfa, line, start),
+            };
+            match end {
+                Ok(Some(end)) if with_empty || end > start => Some(Ok((start, end))),
+                Ok(_) => None,
+                Err(undecided) => Some(Err(undecided)),
             }
-        }
-        Ok(None)
+        };
+        let span = match &self.program.shape {
+            Some(shape) if shape.at_start => shape.find(line, from, span_at),
+            _ => self.starts(line, from, with_empty).find_map(span_at),
+        };
+        span.transpose()
+    }
+}
+
+/// What a candidate costs beside the bytes that are looked at, in bytes of a DFA's search.
+const CANDIDATE: usize = 8;
+/// After vain efforts a DFA searches so many bytes alone.
+const VAIN_STRETCH: usize = 16 << 10;
+
+/// What was spent on candidates that came to nothing.
+struct Effort {
+    /// In bytes of a DFA's search.
+    spent: usize,
+    since: usize,
+}
+
+impl Effort {
+    /// None so far, at offset `at` of the text.
+    fn new(at: usize) -> Self {
+        Effort { spent: 0, since: at }
     }
 
-    /// End of the longest match that starts at `start`.
-    fn longest(&self, line: &[u8], start: usize) -> Result<Option<usize>, Undecided> {
-        let Some(dfa) = self.program.dfa.as_ref() else { return Ok(None) };
-        let input = Input::new(line).range(start..).anchored(Anchored::Yes);
-        match dfa.try_search_fwd(&input) {
-            Ok(found) => Ok(found.map(|m| m.offset())),
-            Err(_) => Err(Undecided),
-        }
-    }
-
-    /// End of the longest match that starts at `start` and ends before no word character. The
-    /// DFA reports a match one byte late, so the states are walked here, not by its own search.
-    fn longest_word(&self, line: &[u8], start: usize) -> Result<Option<usize>, Undecided> {
-        let Some(dfa) = self.program.dfa.as_ref() else { return Ok(None) };
-        let input = Input::new(line).range(start..).anchored(Anchored::Yes);
-        let mut state = dfa.start_state_forward(&input).map_err(|_| Undecided)?;
-        let mut longest = None;
-        for at in start..line.len() {
-            state = dfa.next_state(state, line[at]);
-            if dfa.is_special_state(state) {
-                if dfa.is_match_state(state) && !self.chars.word_after(line, at) {
-                    longest = Some(at);
-                } else if dfa.is_dead_state(state) {
-                    return Ok(longest);
-                } else if dfa.is_quit_state(state) {
-                    return Err(Undecided);
-                }
-            }
-        }
-        if dfa.is_match_state(dfa.next_eoi_state(state)) {
-            longest = Some(line.len());
-        }
-        Ok(longest)
+    /// Whether, now at offset `at`, a DFA would have been there sooner.
+    #[inline]
+    fn is_vain(&self, at: usize) -> bool {
+        self.spent > 1024 + (at - self.since) / 4 * 3
     }
 }
 

@@ -16,25 +16,30 @@
 
 mod arena;
 mod chars;
+mod dfa;
 mod item;
 mod kernel;
+mod lanes;
 mod lines;
 mod matcher;
 mod program;
 mod search;
 mod set;
+mod shape;
 mod words;
 
 pub use arena::{Arena, Bump, ChunkHeader, Record, RecordKind, Sink};
 pub use chars::{WORD_INDEX_LEN, WordChars};
+pub use dfa::Undecided;
 pub use item::{Item, ItemResult, Status, Tally, Task, TaskFlags};
 pub use kernel::{GrepArgs, PathRef, grep};
 pub use lines::LineSearcher;
-pub use matcher::{Eol, Hit, Matcher, Undecided};
+pub use matcher::{Eol, Hit, Matcher};
 pub use program::{
     Accept, Find, Header, PROGRAM_MAGIC, PROGRAM_VERSION, Program, ProgramError, ProgramFlags,
     Section,
 };
 pub use search::{Pages, search_item};
 pub use set::{Probe, SetEntry, SetHeader, block_hash, prefix_hash};
+pub use shape::{ByteTest, ShapeHeader};
 pub use words::{Phrase, Run, Slot, WordsHeader, hash_run};

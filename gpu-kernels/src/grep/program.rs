@@ -4,6 +4,7 @@
 //!   0        Header
 //!   8k       needle      bytes of the single literal
 //!   8k       set         SetHeader, shift table, buckets, entries, bytes
+//!   8k       shape       ShapeHeader, tests
 //!   8k       words       WordsHeader, filter, slots, runs, phrases, bytes
 //!   8k       dfa         regex-automata's own serialised form
 //!   8k       word_chars  which code points belong to words
@@ -16,12 +17,13 @@ use regex_automata::dfa::dense::DFA;
 
 use super::chars::WordChars;
 use super::set::Set;
+use super::shape::Shape;
 use super::words::Words;
 
 /// First eight bytes of every program.
 pub const PROGRAM_MAGIC: [u8; 8] = *b"gpugrep\0";
 /// Layout version; a program of another version is refused.
-pub const PROGRAM_VERSION: u32 = 1;
+pub const PROGRAM_VERSION: u32 = 2;
 
 /// A byte range of the blob.
 #[repr(C)]
@@ -51,6 +53,8 @@ pub enum Find {
     Words = 5,
     /// Lines equal to one of many strings.
     Whole = 6,
+    /// Lines with bytes that a match would have.
+    Shape = 7,
 }
 
 /// What makes a line that was found a matching line.
@@ -109,6 +113,8 @@ pub struct Header {
     pub needle: Section,
     /// Several literals.
     pub set: Section,
+    /// What a match looks like.
+    pub shape: Section,
     /// Many words.
     pub words: Section,
     /// The DFA.
@@ -148,6 +154,7 @@ pub struct Program<'p> {
     pub flags: ProgramFlags,
     pub(super) needle: &'p [u8],
     pub(super) set: Option<Set<'p>>,
+    pub(super) shape: Option<Shape<'p>>,
     pub(super) words: Option<Words<'p>>,
     pub(super) dfa: Option<DFA<&'p [u32]>>,
     pub(super) word_chars: Option<WordChars<'p>>,
@@ -213,6 +220,7 @@ impl<'p> Program<'p> {
             4 => Find::Dfa,
             5 => Find::Words,
             6 => Find::Whole,
+            7 => Find::Shape,
             _ => return Err(ProgramError::Kind),
         };
         let accept = match header.accept {
@@ -228,6 +236,7 @@ impl<'p> Program<'p> {
             Ok(if bytes.is_empty() { None } else { Some(bytes) })
         };
         let set = typed(header.set)?.map(Set::new).transpose()?;
+        let shape = typed(header.shape)?.map(Shape::new).transpose()?;
         let words = typed(header.words)?.map(Words::new).transpose()?;
         let word_chars = typed(header.word_chars)?.map(WordChars::new).transpose()?;
         let program = Program {
@@ -236,6 +245,7 @@ impl<'p> Program<'p> {
             flags: ProgramFlags(header.flags),
             needle: section(blob, header.needle)?,
             set,
+            shape,
             words,
             dfa: None,
             word_chars,
@@ -250,10 +260,11 @@ impl<'p> Program<'p> {
             Find::Literal => !self.needle.is_empty(),
             Find::Set => self.set.is_some(),
             Find::Dfa => self.dfa.is_some(),
+            Find::Shape => self.shape.is_some() && self.dfa.is_some(),
             Find::Words | Find::Whole => self.words.is_some(),
         };
         let accepted = match self.accept {
-            Accept::Hit => true,
+            Accept::Hit => self.find != Find::Shape,
             Accept::Word | Accept::Line => {
                 matches!(self.find, Find::Literal | Find::Set)
             }

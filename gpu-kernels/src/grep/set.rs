@@ -12,7 +12,9 @@
 //! needles and for both cases.)
 
 use bytemuck::{Pod, Zeroable};
+use gpu_rt::{Wide, wide};
 
+use super::lanes::{LANES, Lanes, stretches};
 use super::program::{ProgramError, table};
 
 /// The start of a set's section; the tables follow in the order of its fields.
@@ -58,9 +60,6 @@ pub struct Probe {
     /// The bits in which bytes of the text may differ.
     pub case: [u8; 2],
 }
-
-/// Places that the probes are compared at together: a multiple of every vector's width.
-const LANES: usize = 32;
 
 /// Index into the table of shifts for the block that is `bytes`.
 #[inline]
@@ -200,32 +199,11 @@ impl<'p> Set<'p> {
         if self.probes.is_empty() {
             return self.find::<FOLD>(hay, from, |_, _| true);
         }
-        let mut at = from;
-        while let Some(stretch) = hay.get(at..at + self.ahead + LANES) {
-            let mut lanes = [0u8; LANES];
-            for p in self.probes {
-                let [first, second] = p.at.map(|offset| &stretch[offset as usize..][..LANES]);
-                for ((lane, a), b) in lanes.iter_mut().zip(first).zip(second) {
-                    let (a, b) = match FOLD {
-                        true => (a | p.case[0], b | p.case[1]),
-                        false => (*a, *b),
-                    };
-                    *lane |= ((a == p.bytes[0]) & (b == p.bytes[1])) as u8;
-                }
-            }
-            if lanes.iter().fold(0, |all, lane| all | lane) != 0 {
-                for (lane, _) in lanes.iter().enumerate().filter(|(_, hit)| **hit != 0) {
-                    if let Some(end) = self.any_stands::<FOLD>(hay, at + lane) {
-                        return Some((at + lane, end));
-                    }
-                }
-            }
-            at += LANES;
-        }
-        (at..hay.len()).find_map(|at| Some((at, self.any_stands::<FOLD>(hay, at)?)))
+        wide(Probing::<FOLD> { set: self, hay, from })
     }
 
     /// End of some literal that stands at `at`.
+    #[inline(never)]
     fn any_stands<const FOLD: bool>(&self, hay: &[u8], at: usize) -> Option<usize> {
         self.entries.iter().find_map(|entry| self.stands::<FOLD>(hay, at, entry))
     }
@@ -244,6 +222,44 @@ impl<'p> Set<'p> {
         let literal = &self.bytes[entry.offset as usize..][..len];
         let equal = if FOLD { text.eq_ignore_ascii_case(literal) } else { text == literal };
         equal.then_some(at + len)
+    }
+}
+
+/// A search by probes.
+struct Probing<'a, 'p, const FOLD: bool> {
+    set: &'a Set<'p>,
+    hay: &'a [u8],
+    from: usize,
+}
+
+impl<const FOLD: bool> Wide for Probing<'_, '_, FOLD> {
+    type Output = Option<(usize, usize)>;
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let Probing { set, hay, from } = self;
+        let mut rest = from;
+        for at in stretches(from, hay.len(), set.ahead) {
+            let stretch = &hay[at..at + set.ahead + LANES];
+            let mut found = Lanes::all(0);
+            for &Probe { at: places, bytes, case } in set.probes {
+                let equals = |i: usize| {
+                    let text = Lanes::of(stretch, places[i].into());
+                    text.map(|b| {
+                        let b = if FOLD { b | case[i] } else { b };
+                        (b == bytes[i]) as u8
+                    })
+                };
+                found = found.with(equals(0).with(equals(1), |a, b| a & b), |a, b| a | b);
+            }
+            for lane in found.marked() {
+                if let Some(end) = set.any_stands::<FOLD>(hay, at + lane) {
+                    return Some((at + lane, end));
+                }
+            }
+            rest = at + LANES;
+        }
+        (rest..hay.len()).find_map(|at| Some((at, set.any_stands::<FOLD>(hay, at)?)))
     }
 }
 

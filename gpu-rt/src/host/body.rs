@@ -44,6 +44,26 @@ fn preempt() {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) fn wide<W: crate::Wide>(work: W) -> W::Output {
+    #[target_feature(enable = "avx2,bmi1")]
+    fn with_avx2<W: crate::Wide>(work: W) -> W::Output {
+        work.run()
+    }
+    if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("bmi1") {
+        // SAFETY: the processor has what the function is compiled for.
+        return unsafe { with_avx2(work) };
+    }
+    work.run()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+pub(crate) fn wide<W: crate::Wide>(work: W) -> W::Output {
+    work.run()
+}
+
 #[inline]
 pub(crate) fn fence_device(order: Ordering) {
     words::fence(order);

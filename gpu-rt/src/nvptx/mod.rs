@@ -53,6 +53,11 @@ mod intrinsics {
 #[inline(always)]
 pub(crate) fn point() {}
 
+#[inline(always)]
+pub(crate) fn wide<W: crate::Wide>(work: W) -> W::Output {
+    work.run()
+}
+
 macro_rules! position {
     ($($name:ident: $x:ident, $y:ident, $z:ident;)*) => {$(
         #[inline(always)]

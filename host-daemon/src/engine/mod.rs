@@ -54,6 +54,9 @@ impl Flight {
     }
 }
 
+/// What the page cache holds, it holds in multiples of this, but for the last bytes of a file.
+const CACHED_PAGE: u64 = 4096;
+
 /// What became of a first attempt.
 pub(crate) enum Outcome {
     Ended(Result<u64, Errno>),
@@ -116,8 +119,10 @@ pub(crate) fn read_without_waiting(mut flight: Flight) -> (Outcome, bool) {
             unsafe { libc::preadv2(flight.file.fd, &raw const iovec, 1, offset, libc::RWF_NOWAIT) };
         if n >= 0 {
             flight.done += n as usize;
-            // Less than asked for: the end of the file, or the end of what is cached. Ask again.
-            if n == 0 || flight.is_complete() {
+            // Less than asked for: the end of the file, or the end of what is cached. Ask again, unless
+            // that is within a page: what is cached ends with one.
+            let ends_in_page = !(flight.offset + flight.done as u64).is_multiple_of(CACHED_PAGE);
+            if n == 0 || flight.is_complete() || ends_in_page {
                 return (Outcome::Ended(Ok(flight.done as u64)), false);
             }
             continue;
