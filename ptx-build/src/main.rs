@@ -122,17 +122,16 @@ fn run_checks(args: &CheckArgs) -> Result<(), Error> {
     };
     let mut measured = Bounds::default();
     let mut findings = Vec::new();
-    for &arch in &args.arch {
-        let ptxas = match ptxas::for_architecture(arch) {
-            Err(e) if !required() => {
+    let assembled = assemble_all(&module.path, &args.arch);
+    for (&arch, outcome) in args.arch.iter().zip(assembled) {
+        let (ptxas, seconds, usages) = match outcome {
+            Err(e) if e.is_missing_tool() && !required() => {
                 println!("sm_{arch}: skipped: {e}");
                 continue;
             }
             other => other?,
         };
-        let start = Instant::now();
-        let usages = ptxas::assemble(&ptxas, &module.path, arch)?;
-        println!("sm_{arch}: assembles, {} s ({})", start.elapsed().as_secs(), ptxas.display());
+        println!("sm_{arch}: assembles, {seconds} s ({})", ptxas.display());
         println!("  {:<24} {:>9} {:>7} {:>7}", "kernel", "registers", "stack", "spills");
         for u in &usages {
             println!("  {:<24} {:>9} {:>7} {:>7}", u.kernel, u.registers, u.stack, u.spills);
@@ -144,6 +143,24 @@ fn run_checks(args: &CheckArgs) -> Result<(), Error> {
         write(path, &measured.to_text())?;
     }
     if findings.is_empty() { Ok(()) } else { Err(Error::Findings(findings)) }
+}
+
+/// Which assembler, how many seconds, and what each kernel needs.
+type Assembled = (PathBuf, u64, Vec<ptxas::Usage>);
+
+/// Assembles for all architectures at once: each takes a processor for most of a minute.
+fn assemble_all(ptx: &Path, architectures: &[u32]) -> Vec<Result<Assembled, Error>> {
+    let one = |arch| {
+        let ptxas = ptxas::for_architecture(arch)?;
+        let start = Instant::now();
+        let usages = ptxas::assemble(&ptxas, ptx, arch)?;
+        Ok((ptxas, start.elapsed().as_secs(), usages))
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> =
+            architectures.iter().map(|&arch| scope.spawn(move || one(arch))).collect();
+        running.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
+    })
 }
 
 fn doctor() -> ExitCode {
