@@ -72,8 +72,8 @@ impl GrepArgs {
 const SPILL_UNIT: u64 = 4096;
 
 impl GrepArgs {
-    /// Takes room for a line of `need` bytes, if there is any left.
-    fn spill(&self, need: u64) -> Option<&mut [u8]> {
+    /// Takes room for a line of `need` bytes, if there is any left: nobody else gets it.
+    fn spill(&self, need: u64) -> Option<DeviceSlice<u8>> {
         let units = need.div_ceil(SPILL_UNIT);
         let all = self.spill.len() as u64 / SPILL_UNIT;
         // Not even asked for if it cannot be had, so that the counter does not wrap.
@@ -81,10 +81,8 @@ impl GrepArgs {
             return None;
         }
         let first = u64::from(self.counter(2).fetch_add(units as u32, Ordering::Relaxed));
-        let part = (first + units <= all)
-            .then(|| self.spill.slice((first * SPILL_UNIT) as usize, need as usize))?;
-        // SAFETY: device memory that the counter gave to this thread alone.
-        Some(unsafe { core::slice::from_raw_parts_mut(part.as_ptr(), part.len()) })
+        (first + units <= all)
+            .then(|| self.spill.slice((first * SPILL_UNIT) as usize, need as usize))
     }
 }
 
@@ -208,6 +206,8 @@ pub fn grep(args: GrepArgs) {
             && let Some(room) = args.spill(result.need)
         {
             let again = number + items.len() as u32;
+            // SAFETY: this thread's alone, by `spill`.
+            let room = unsafe { room.as_mut_slice() };
             result = search_item(&matcher, &args.task, item, again, room, &mut sink, &mut pages);
             result.attempt = 1;
         }
