@@ -62,9 +62,8 @@ impl OutputArena {
     /// The launch has ended and filled `used` words.
     fn filled(&mut self, used: usize) -> Result<(), HostError> {
         self.used = used;
-        // SAFETY: that launch was the last.
-        if let Some(buffer) = &self.device
-            && unsafe { buffer.in_place() }.is_none()
+        if self.in_place().is_none()
+            && let Some(buffer) = &self.device
         {
             self.copy.resize(used.max(self.copy.len()), 0);
             buffer.copy_to(0, &mut self.copy[..used])?;
@@ -72,11 +71,15 @@ impl OutputArena {
         Ok(())
     }
 
+    fn in_place(&self) -> Option<&[u64]> {
+        // SAFETY: launches write to the arena only through `room`, which wants it exclusively, and
+        // the last one has ended before anybody asks.
+        self.device.as_ref().and_then(|buffer| unsafe { buffer.in_place() })
+    }
+
     /// The bytes in use.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: launches write to the arena only through `room`, which wants it exclusively.
-        let in_place = self.device.as_ref().and_then(|buffer| unsafe { buffer.in_place() });
-        bytemuck::cast_slice(&in_place.unwrap_or(&self.copy)[..self.used])
+        bytemuck::cast_slice(&self.in_place().unwrap_or(&self.copy)[..self.used])
     }
 }
 
