@@ -86,6 +86,13 @@ impl Context {
         self.owned.lock().expect("nobody panics under it")
     }
 
+    /// What kernels may use, first address and bytes each: device memory and registered host memory.
+    pub(crate) fn ranges(&self) -> Vec<(u64, u64)> {
+        let owned = self.owned();
+        let memory = owned.memory.iter().map(|m| (m.base as u64, m.len as u64));
+        memory.chain(owned.registered.iter().map(|&(at, len)| (at as u64, len as u64))).collect()
+    }
+
     /// Whether a range is device memory, all of one piece.
     pub(crate) fn has(&self, address: u64, bytes: usize) -> bool {
         let (start, end) = (address as usize, address as usize + bytes);
