@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Bytes of a device's memory.
-pub(crate) const MEMORY: usize = 256 << 20;
+pub(crate) const MEMORY: usize = 1 << 30;
 
 /// A context: handles are addresses of these.
 #[derive(Default)]

@@ -10,7 +10,7 @@
 //!
 //! | device | what it is |
 //! |---|---|
-//! | 0 | compute capability 9.0, 256 MiB |
+//! | 0 | compute capability 9.0, 1 GiB |
 //! | 1 | compute capability 6.1: too old |
 //!
 //! | module | owns |
