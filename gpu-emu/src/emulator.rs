@@ -9,7 +9,7 @@ use gpu_rt::{Kernel, Pod};
 
 use crate::config::{Config, LaunchConfig, Mode};
 use crate::error::{Fault, LaunchError};
-use crate::launch::{Entry, Launch, LaunchHandle, LaunchReport};
+use crate::launch::{Launch, LaunchHandle, LaunchReport, Work};
 use crate::shared::Shared;
 use crate::worker::Core;
 use crate::{deterministic, fast, overflow, panics};
@@ -92,16 +92,16 @@ impl Emulator {
         config: LaunchConfig,
         entry: impl Fn() + Send + Sync + 'static,
     ) -> Result<LaunchHandle, LaunchError> {
-        self.enqueue(name, Box::new(entry), config)
+        self.enqueue(name, Work::Function(Box::new(entry)), config)
     }
 
     fn enqueue(
         &self,
         name: &str,
-        entry: Entry,
+        work: Work,
         config: LaunchConfig,
     ) -> Result<LaunchHandle, LaunchError> {
-        let launch = Arc::new(Launch::new(name, entry, config, &self.shared.config)?);
+        let launch = Arc::new(Launch::new(name, work, config, &self.shared.config)?);
         self.shared.submit(Arc::clone(&launch));
         Ok(LaunchHandle(launch))
     }
@@ -135,7 +135,7 @@ impl Emulator {
         // SAFETY: the launch ends before this returns, and after its end no thread of it runs and
         // nobody calls `entry`; dropping the box then drops a reference.
         let entry: &'static (dyn Fn() + Sync) = unsafe { std::mem::transmute(entry) };
-        self.enqueue(name, Box::new(entry), config)?.wait()
+        self.enqueue(name, Work::Function(Box::new(entry)), config)?.wait()
     }
 
     /// A handle that wakes the workers, for host threads that change the words that GPU threads

@@ -218,6 +218,9 @@ pub enum Fault {
     /// The system gave no memory for stacks.
     #[error("no memory for stacks: {0}; lower Config::resident_threads or Config::stack_size")]
     NoStacks(String),
+    /// What a kernel did wrong, or what is wrong with it, as PTX.
+    #[error(transparent)]
+    Ptx(#[from] crate::ptx::PtxFault),
     /// The [`Host`](crate::Host) panicked on a worker that held blocks of the launch.
     #[error("the host that serves the launch panicked: {0}")]
     Host(String),

@@ -11,7 +11,12 @@ use crate::error::{Fault, LaunchError, Replay};
 use crate::sync::lock;
 
 /// What each thread runs.
-pub(crate) type Entry = Box<dyn Fn() + Send + Sync>;
+pub(crate) enum Work {
+    /// A function of the host program, in a fiber.
+    Function(Box<dyn Fn() + Send + Sync>),
+    /// A kernel of a module.
+    Ptx(Arc<crate::ptx::Call>),
+}
 
 /// A launch that ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub struct LaunchReport {
     pub switches: u64,
     /// In deterministic mode, the hash of all scheduling decisions.
     pub trace: Option<u64>,
+    /// What it cost, where the PTX interpreter ran it.
+    pub counts: Option<crate::ptx::Counts>,
 }
 
 /// A launch, shared between its handle and the workers.
@@ -38,7 +45,7 @@ pub(crate) struct Launch {
     limit: Duration,
     /// The test that launched.
     pub(crate) test: Option<String>,
-    entry: Entry,
+    pub(crate) work: Work,
     /// Set with the first error: workers drop its blocks as soon as they see it.
     failed: AtomicBool,
     state: Mutex<State>,
@@ -54,6 +61,7 @@ struct State {
     resident: u64,
     switches: u64,
     trace: Option<u64>,
+    counts: Option<crate::ptx::Counts>,
     error: Option<LaunchError>,
     elapsed: Option<Duration>,
 }
@@ -61,7 +69,7 @@ struct State {
 impl Launch {
     pub(crate) fn new(
         name: &str,
-        entry: Entry,
+        work: Work,
         config: LaunchConfig,
         emulator: &Config,
     ) -> Result<Self, LaunchError> {
@@ -81,7 +89,7 @@ impl Launch {
             limit: timeout.unwrap_or_default(),
             test: std::thread::current().name().filter(|&name| name != "main").map(str::to_owned),
             config,
-            entry,
+            work,
             failed: AtomicBool::new(false),
             state: Mutex::new(State {
                 started,
@@ -89,6 +97,7 @@ impl Launch {
                 resident: 0,
                 switches: 0,
                 trace: None,
+                counts: None,
                 error: None,
                 elapsed: None,
             }),
@@ -99,7 +108,9 @@ impl Launch {
     /// Runs the kernel for the current lane.
     #[inline]
     pub(crate) fn run(&self) {
-        (self.entry)();
+        if let Work::Function(entry) = &self.work {
+            entry();
+        }
     }
 
     pub(crate) fn threads_per_block(&self) -> u32 {
@@ -138,6 +149,11 @@ impl Launch {
         state.switches += switches;
         state.trace = trace;
         self.check_end(state);
+    }
+
+    /// What a block cost that is about to be given back.
+    pub(crate) fn count(&self, counts: crate::ptx::Counts) {
+        *lock(&self.state).counts.get_or_insert_default() += counts;
     }
 
     /// The launch has failed. Of several errors the first counts.
@@ -181,6 +197,7 @@ impl LaunchHandle {
                         threads: self.0.blocks * u64::from(self.0.threads_per_block()),
                         switches: state.switches,
                         trace: state.trace,
+                        counts: state.counts,
                     }),
                 };
             }

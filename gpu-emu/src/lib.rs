@@ -41,6 +41,7 @@ mod launch;
 mod machine;
 mod overflow;
 mod panics;
+pub mod ptx;
 mod report;
 mod sched;
 mod schedule;

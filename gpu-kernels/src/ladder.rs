@@ -29,26 +29,34 @@ impl OneFile {
     }
 }
 
-/// 01: a block opens a file together, reads its beginning and says what it is.
+/// 01: a block opens a file together, looks at its beginning and says what it is.
 #[kernel]
 pub fn hello_file(args: OneFile) {
-    let mut text = [0u8; 64];
-    let outcome = args.fs.open(&Block, args.path(), OpenOptions::new()).and_then(|file| {
-        let n = file.read_at(&Block, &mut text[..], 0)?;
-        file.close(&Block);
-        Ok((file.size(), n))
-    });
+    let file = match args.fs.open(&Block, args.path(), OpenOptions::new()) {
+        Ok(file) => file,
+        Err(e) => {
+            if Block.is_leader() {
+                log!("block {}: {e}", thread::block_idx().x);
+            }
+            return;
+        }
+    };
+    let view = file.map(&Block, 0, 64);
     if Block.is_leader() {
-        match outcome {
-            Ok((size, n)) => {
-                let line = text[..n].split(|b| *b == b'\n').next().unwrap_or_default();
+        match &view {
+            Ok(view) => {
+                let text = view.slices().next().unwrap_or_default();
+                let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
                 let line = core::str::from_utf8(line).unwrap_or("(not text)");
+                let size = file.size();
                 log!("block {}: {size} bytes, beginning: {line}", thread::block_idx().x);
                 args.out(0).fetch_add(1, Ordering::Relaxed);
             }
             Err(e) => log!("block {}: {e}", thread::block_idx().x),
         }
     }
+    drop(view);
+    file.close(&Block);
 }
 
 /// 02: every thread counts the lines of its share of the pages, which are lent, not copied.

@@ -1,7 +1,7 @@
 //! The CUDA backend without a GPU: a library that answers as the driver does, in this process, and the
 //! emulator behind it. What is tested so is the host's side, and nothing of a GPU.
 
-use cuda_stand_in::{LaunchCall, SET_EXECUTOR, SetExecutor};
+use cuda_stand_in::{LaunchCall, NOT_MINE, SET_EXECUTOR, SetExecutor};
 use gpu_emu::{Config, Emulator, Fault, LaunchConfig, LaunchError};
 use gpu_host::{CudaOptions, DeviceChoice, Module};
 use gpu_rt::device_log::{Control, Kind};
@@ -77,6 +77,15 @@ fn load() {
     }
 }
 
+/// Puts the stand-in in the place of the driver, as [`Kernels::install`] does, with no kernels but those of
+/// modules' PTX.
+pub fn install() {
+    KERNELS.get_or_init(|| {
+        load();
+        Kernels::new()
+    });
+}
+
 /// The first device of the stand-in.
 pub fn device() -> DeviceChoice {
     DeviceChoice::Cuda(CudaOptions::default())
@@ -92,7 +101,9 @@ extern "C" fn execute(call: &LaunchCall) -> u32 {
         )
     };
     let name = std::str::from_utf8(name).expect("as it was given");
-    let kernel = &KERNELS.get().expect("set before this function is").0[name];
+    let Some(kernel) = KERNELS.get().and_then(|kernels| kernels.0.get(name)) else {
+        return NOT_MINE;
+    };
     let (grid, block) = (dim(call.grid), dim(call.block));
     // SAFETY: the module's log, which lives as long as the module; if zero there is none.
     let log = unsafe { (call.log as *const Control).as_ref() };

@@ -175,7 +175,7 @@ impl CudaLaunch {
             }
         }
         let elapsed = self.started.elapsed();
-        Ok(LaunchReport { elapsed, threads: self.threads, switches: 0, trace: None })
+        Ok(LaunchReport { elapsed, threads: self.threads, switches: 0, trace: None, counts: None })
     }
 
     /// Time is up. Kernels that wait for the host are told that it is gone; others cannot be stopped.

@@ -3,7 +3,7 @@
 use crate::context::{Context, MEMORY, Memory, current, pop, push};
 use crate::modules::{Function, Module};
 use crate::stream::Stream;
-use crate::{Executor, LaunchCall};
+use crate::{Executor, LaunchCall, NOT_MINE};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
@@ -167,7 +167,6 @@ driver! {
         let text = CStr::from_ptr(image).to_str().map_err(|_| INVALID_PTX)?;
         match Module::compile(text) {
             Ok(compiled) => {
-                let compiled = Arc::new(compiled);
                 *module = Arc::as_ptr(&compiled);
                 context.owned().modules.push(compiled);
                 Ok(())
@@ -316,8 +315,8 @@ driver! {
         _extra: *const c_void
     ) {
         let context = current()?;
-        let executor = EXECUTOR.read().expect("a pointer").ok_or(NOT_FOUND)?;
-        let Function { name, args, max_threads, log } = &*function;
+        let executor = *EXECUTOR.read().expect("a pointer");
+        let Function { name, args, max_threads, module } = &*function;
         if bx * by * bz > *max_threads as u32 || *args > 0 && parameters.is_null() {
             return Err(INVALID_VALUE);
         }
@@ -325,13 +324,15 @@ driver! {
         let bytes = if *args == 0 { Vec::new() } else {
             std::slice::from_raw_parts(*parameters, *args).to_vec()
         };
-        let (name, log) = (name.clone(), *log);
+        let name = name.clone();
+        Arc::increment_strong_count(*module);
+        let module = Arc::from_raw(*module);
         (*stream).push(move || {
             // What follows a failed kernel does not run.
             if context.failed.load(Ordering::Relaxed) != 0 {
                 return;
             }
-            let result = executor(&LaunchCall {
+            let call = LaunchCall {
                 name: name.as_ptr(),
                 name_len: name.len(),
                 args: bytes.as_ptr(),
@@ -339,8 +340,13 @@ driver! {
                 grid: [gx, gy, gz],
                 block: [bx, by, bz],
                 shared_bytes,
-                log,
-            });
+                log: module.log(),
+            };
+            let taken = executor.map_or(NOT_MINE, |executor| executor(&call));
+            let result = match taken {
+                NOT_MINE => module.ptx().run(&name, &call, &context.ranges()),
+                result => result,
+            };
             context.failed.store(result, Ordering::Relaxed);
         });
         Ok(())

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Bytes of a device's memory.
-pub(crate) const MEMORY: usize = 256 << 20;
+pub(crate) const MEMORY: usize = 1 << 30;
 
 /// A context: handles are addresses of these.
 #[derive(Default)]
@@ -84,6 +84,13 @@ pub(crate) fn current() -> Result<Arc<Context>, u32> {
 impl Context {
     pub(crate) fn owned(&self) -> MutexGuard<'_, Owned> {
         self.owned.lock().expect("nobody panics under it")
+    }
+
+    /// What kernels may use, first address and bytes each: device memory and registered host memory.
+    pub(crate) fn ranges(&self) -> Vec<(u64, u64)> {
+        let owned = self.owned();
+        let memory = owned.memory.iter().map(|m| (m.base as u64, m.len as u64));
+        memory.chain(owned.registered.iter().map(|&(at, len)| (at as u64, len as u64))).collect()
     }
 
     /// Whether a range is device memory, all of one piece.

@@ -1,13 +1,16 @@
 //! A library that answers as NVIDIA's driver does, as far as `gpu-host` uses that: for tests of the
 //! host's side on machines without a GPU. It proves nothing about a GPU.
 //!
-//! Device memory is the host's, full of rubbish until it is written. A kernel is run by whoever has been
-//! set as the [`Executor`]; one that fails takes its context down, as on a GPU. Streams have a thread
-//! each, and work in order.
+//! Device memory is the host's, full of rubbish until it is written. Kernels are run by the interpreter of
+//! PTX, unless an [`Executor`] has been set that takes them; one that fails takes its context down, as on
+//! a GPU. Streams have a thread each, and work in order.
+//!
+//! In a folder of its own under the name `libcuda.so`, and with that folder in `LD_LIBRARY_PATH`, it is the
+//! driver of any program.
 //!
 //! | device | what it is |
 //! |---|---|
-//! | 0 | compute capability 9.0, 256 MiB |
+//! | 0 | compute capability 9.0, 1 GiB |
 //! | 1 | compute capability 6.1: too old |
 //!
 //! | module | owns |
@@ -15,11 +18,13 @@
 //! | `calls` | the driver's functions |
 //! | `context` | contexts, and what they own |
 //! | `modules` | what it reads of PTX |
+//! | `ptx` | the interpreter, as a GPU |
 //! | `stream` | work in order |
 
 mod calls;
 mod context;
 mod modules;
+mod ptx;
 mod stream;
 
 /// A launch, as an executor gets it.
@@ -44,8 +49,12 @@ pub struct LaunchCall {
     pub log: u64,
 }
 
-/// Runs a kernel to its end; the driver's number for how it went, 0 for well.
+/// Runs a kernel to its end; the driver's number for how it went, 0 for well, [`NOT_MINE`] for a kernel
+/// that it leaves to the interpreter.
 pub type Executor = extern "C" fn(&LaunchCall) -> u32;
+
+/// What an [`Executor`] returns of a kernel that it does not know.
+pub const NOT_MINE: u32 = u32::MAX;
 
 /// The name of the function, a [`SetExecutor`], that sets the executor.
 pub const SET_EXECUTOR: &str = "stand_in_set_executor";

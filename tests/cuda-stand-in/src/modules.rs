@@ -1,10 +1,15 @@
 //! What the stand-in reads of PTX: kernels and variables.
 
+use crate::ptx::Ptx;
 use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::sync::{Arc, OnceLock};
 
 /// A loaded module.
 pub(crate) struct Module {
+    ptx: OnceLock<Ptx>,
+    parsed: gpu_emu::ptx::Module,
+    log: u64,
     pub(crate) functions: BTreeMap<CString, Box<Function>>,
     pub(crate) globals: BTreeMap<CString, Box<[u64]>>,
 }
@@ -14,16 +19,30 @@ pub(crate) struct Function {
     pub(crate) name: String,
     pub(crate) args: usize,
     pub(crate) max_threads: i32,
-    /// The address of the module's log, or 0.
-    pub(crate) log: u64,
+    /// The module that it is of, which owns it.
+    pub(crate) module: *const Module,
 }
 
+// SAFETY: the pointers in functions are to the module itself.
+unsafe impl Send for Module {}
+// SAFETY: as above.
+unsafe impl Sync for Module {}
+
 impl Module {
+    /// The address of the module's log, or 0.
+    pub(crate) fn log(&self) -> u64 {
+        self.log
+    }
+
+    /// What runs its kernels as PTX.
+    pub(crate) fn ptx(&self) -> &Ptx {
+        self.ptx.get_or_init(|| Ptx::new(self.parsed.clone(), self.log))
+    }
+
     /// A module, or what the compiler says.
-    pub(crate) fn compile(text: &str) -> Result<Module, String> {
-        if !text.trim_start().starts_with(".version") {
-            return Err("ptxas fatal   : Missing .version directive at start of file".into());
-        }
+    pub(crate) fn compile(text: &str) -> Result<Arc<Module>, String> {
+        let parsed =
+            gpu_emu::ptx::Module::parse(text).map_err(|e| format!("ptxas error   : {e}"))?;
         let mut globals = BTreeMap::new();
         for line in text.lines().filter(|line| line.contains(".global ") && line.ends_with("];")) {
             // `.visible .global .align 8 .b8 name[24];`
@@ -34,16 +53,23 @@ impl Module {
             globals.insert(name, vec![0u64; bytes.div_ceil(8)].into_boxed_slice());
         }
         let log = globals.get(c"gpu_rt_log").map_or(0, |words| words.as_ptr() as u64);
-        let mut functions = BTreeMap::new();
+        let mut found = Vec::new();
         for entry in text.split(".entry ").skip(1) {
             let Some((name, rest)) = entry.split_once('(') else { continue };
             let args = rest.split_once("_param_0[").and_then(|(_, n)| n.split_once(']'));
             let args = args.and_then(|(n, _)| n.parse().ok()).unwrap_or(0);
             let max = rest.split_once(".maxntid ").and_then(|(_, n)| n.split_once(','));
             let max_threads = max.and_then(|(n, _)| n.parse().ok()).unwrap_or(1024);
-            let function = Function { name: name.into(), args, max_threads, log };
-            functions.insert(CString::new(name).map_err(|e| e.to_string())?, Box::new(function));
+            found.push((name.to_owned(), args, max_threads));
         }
-        Ok(Module { functions, globals })
+        Ok(Arc::new_cyclic(|module| {
+            let function = |(name, args, max_threads): (String, _, _)| {
+                let symbol = CString::new(name.as_str()).expect("PTX has no zeros");
+                let module = module.as_ptr();
+                (symbol, Box::new(Function { name, args, max_threads, module }))
+            };
+            let functions = found.into_iter().map(function).collect();
+            Module { ptx: OnceLock::new(), parsed, log, functions, globals }
+        }))
     }
 }

@@ -1,0 +1,254 @@
+//! Branches, calls, barriers, and what lanes do together.
+
+use super::Symbol;
+use super::function::Lowering;
+use super::scope::Binding;
+use crate::ptx::PtxError;
+use crate::ptx::code::{
+    AtomicOp, Barrier, CallSite, Code, Inst, Meet, Shuffle, Signature, Vote, rows_of,
+};
+use crate::ptx::row::Slot;
+use crate::ptx::syntax::{Operand, Type};
+
+impl<'a> Lowering<'_, 'a> {
+    pub(super) fn branch(
+        &mut self,
+        operands: &[Operand<'a>],
+        condition: Option<(Slot, bool)>,
+    ) -> Result<(), PtxError> {
+        let [Operand::Name { name, offset: 0 }] = self.operands(operands)? else {
+            return self.malformed("a label is due");
+        };
+        let inst = match condition {
+            Some((a, when)) => Inst { a, ..Inst::new(Code::BranchIf { when }) },
+            None => Inst::new(Code::Branch),
+        };
+        self.emit_jump(inst, name);
+        Ok(())
+    }
+
+    pub(super) fn indexed_branch(&mut self, operands: &[Operand<'a>]) -> Result<(), PtxError> {
+        let [index, Operand::Name { name, offset: 0 }] = self.operands(operands)? else {
+            return self.malformed("a list of labels is due");
+        };
+        let Some(&table) = self.tables.get(name) else {
+            return Err(PtxError::Unknown { line: self.line, name: (*name).to_owned() });
+        };
+        let a = self.source(index, Type::U32)?;
+        self.emit(Inst { a, imm: table as i64, ..Inst::new(Code::BranchIndexed) });
+        Ok(())
+    }
+
+    /// `call (results), function, (arguments), prototype`, the lists and the prototype optional.
+    pub(super) fn call(&mut self, operands: &[Operand<'a>]) -> Result<(), PtxError> {
+        let (results, rest) = match operands {
+            [Operand::List(names), rest @ ..] => (&names[..], rest),
+            rest => (&[][..], rest),
+        };
+        let [Operand::Name { name, offset: 0 }, rest @ ..] = rest else {
+            return self.malformed("a function is due");
+        };
+        let (arguments, rest) = match rest {
+            [Operand::List(names), rest @ ..] => (&names[..], rest),
+            rest => (&[][..], rest),
+        };
+        let (callee, signature, a) = match (self.scopes.find(name), rest) {
+            (Some(Binding::Register { row, .. }), [Operand::Name { name: prototype, .. }]) => {
+                let Some(signature) = self.prototypes.get(prototype) else {
+                    let name = (*prototype).to_owned();
+                    return Err(PtxError::Unknown { line: self.line, name });
+                };
+                (None, signature.clone(), Slot::frame(row))
+            }
+            (None, []) => match self.linker.symbols.get(name) {
+                Some(&Symbol::Function(number)) => {
+                    let signature = &self.linker.functions[number as usize].signature;
+                    (Some(number), signature.clone(), Slot::NONE)
+                }
+                _ => return Err(PtxError::Unknown { line: self.line, name: (*name).to_owned() }),
+            },
+            _ => {
+                return self
+                    .malformed("what is called is a function, or a register and a prototype");
+            }
+        };
+        let site = self.call_site(callee, signature, arguments, results)?;
+        let imm = self.linker.calls.len() as i64;
+        self.linker.calls.push(site);
+        let code = if callee.is_some() { Code::Call } else { Code::CallIndirect };
+        self.emit(Inst { a, imm, ..Inst::new(code) });
+        Ok(())
+    }
+
+    fn call_site(
+        &self,
+        callee: Option<u32>,
+        signature: Signature,
+        arguments: &[&'a str],
+        results: &[&'a str],
+    ) -> Result<CallSite, PtxError> {
+        let names = arguments.iter().chain(results);
+        let sizes = signature.params.iter().chain(&signature.results);
+        if arguments.len() != signature.params.len() || results.len() != signature.results.len() {
+            return self.malformed(format!(
+                "{} arguments and {} results instead of {} and {}",
+                arguments.len(),
+                results.len(),
+                signature.params.len(),
+                signature.results.len()
+            ));
+        }
+        let (rows, _) = signature.rows();
+        let mut moves = Vec::new();
+        let mut passed = 0;
+        for (n, ((name, &bytes), there)) in names.zip(sizes).zip(rows).enumerate() {
+            let here = match self.scopes.find(name) {
+                Some(Binding::Param { row, bytes: here }) if here == bytes => row,
+                Some(Binding::Param { bytes: here, .. }) => {
+                    return self
+                        .malformed(format!("`{name}` has {here} bytes where {bytes} are due"));
+                }
+                _ => return self.unsupported("arguments that are no `.param` variables"),
+            };
+            moves.extend((0..rows_of(bytes)).map(|row| (here + row, there + row)));
+            if n < arguments.len() {
+                passed = moves.len();
+            }
+        }
+        let results = moves.split_off(passed).into_iter().map(|(here, there)| (there, here));
+        let results = results.collect();
+        Ok(CallSite { callee, signature, arguments: moves, results, caller: self.number })
+    }
+
+    /// `bar.sync a, b`, `barrier.arrive`, `bar.red`, `bar.warp.sync`.
+    pub(super) fn barrier(
+        &mut self,
+        modifiers: &[&str],
+        operands: &[Operand<'a>],
+    ) -> Result<(), PtxError> {
+        let mut modifiers: Vec<&str> = modifiers.to_vec();
+        if modifiers == ["warp", "sync"] {
+            let [mask] = self.operands(operands)?;
+            let e = self.source(mask, Type::U32)?;
+            self.emit(Inst { e, ..Inst::new(Code::Meet(Meet::Sync)) });
+            return Ok(());
+        }
+        let bar = self.opcode.starts_with("bar.");
+        modifiers.retain(|&m| m != "cta");
+        let aligned = bar || modifiers.contains(&"aligned");
+        modifiers.retain(|&m| m != "aligned");
+        let mut barrier = Barrier { counted: false, waits: true, aligned, reduction: None };
+        let (mut d, mut predicate) = (Slot::NONE, Slot::NONE);
+        let named = match modifiers[..] {
+            ["sync"] => operands,
+            ["arrive"] => {
+                barrier.waits = false;
+                operands
+            }
+            ["red", how, ty] => {
+                barrier.reduction = match (how, ty) {
+                    ("popc", "u32") => Some(Vote::Ballot),
+                    ("and", "pred") => Some(Vote::All),
+                    ("or", "pred") => Some(Vote::Any),
+                    _ => return self.unsupported(""),
+                };
+                let [to, middle @ .., value] = operands else {
+                    return self.malformed("operands are missing");
+                };
+                d = self.destination(to)?.0;
+                predicate = self.source(value, Type::Pred)?;
+                middle
+            }
+            _ => return self.unsupported(""),
+        };
+        let (a, b) = match named {
+            [a] => (self.source(a, Type::U32)?, Slot::NONE),
+            [a, b] => {
+                barrier.counted = true;
+                (self.source(a, Type::U32)?, self.source(b, Type::U32)?)
+            }
+            _ => return self.malformed("the number of a barrier is due"),
+        };
+        if !barrier.waits && !barrier.counted {
+            return self.malformed("who only arrives says how many threads take part");
+        }
+        self.emit(Inst { d, a, b, c: predicate, ..Inst::new(Code::Barrier(barrier)) });
+        Ok(())
+    }
+
+    pub(super) fn meet(
+        &mut self,
+        name: &str,
+        modifiers: &[&str],
+        operands: &[Operand<'a>],
+    ) -> Result<(), PtxError> {
+        let Some((values, mask)) = operands.split_last().map(|(mask, values)| (values, mask))
+        else {
+            return self.malformed("operands are missing");
+        };
+        let e = self.source(mask, Type::U32)?;
+        let (d, predicate) = match values.first() {
+            Some(Operand::Pair(d, p)) => {
+                let d = if *d == "_" { self.scratch()? } else { self.register(d)?.0 };
+                let p = if *p == "_" { self.scratch()? } else { self.predicate(p)? };
+                (d, i64::from(p.number() as u32) + 1)
+            }
+            Some(d) => (self.destination(d)?.0, 0),
+            None => return self.malformed("operands are missing"),
+        };
+        let (meet, ty, count) = match (name, modifiers) {
+            ("vote", ["sync", how, "pred" | "b32"]) => {
+                let vote = match *how {
+                    "all" => Vote::All,
+                    "any" => Vote::Any,
+                    "uni" => Vote::Uniform,
+                    "ballot" => Vote::Ballot,
+                    _ => return self.unsupported(""),
+                };
+                (Meet::Vote(vote), Type::Pred, 1)
+            }
+            ("shfl", ["sync", how, "b32"]) => {
+                let shuffle = match *how {
+                    "up" => Shuffle::Up,
+                    "down" => Shuffle::Down,
+                    "bfly" => Shuffle::Butterfly,
+                    "idx" => Shuffle::Index,
+                    _ => return self.unsupported(""),
+                };
+                (Meet::Shuffle(shuffle), Type::B32, 3)
+            }
+            ("match", ["any", "sync", ty @ ("b32" | "b64")]) => {
+                (Meet::MatchAny, self.ty(Some(ty))?, 1)
+            }
+            ("match", ["all", "sync", ty @ ("b32" | "b64")]) => {
+                (Meet::MatchAll, self.ty(Some(ty))?, 1)
+            }
+            ("redux", ["sync", how, ty @ ("u32" | "s32" | "b32")]) => {
+                let op = match (*how, *ty) {
+                    ("add", _) => AtomicOp::Add,
+                    ("and", _) => AtomicOp::And,
+                    ("or", _) => AtomicOp::Or,
+                    ("xor", _) => AtomicOp::Xor,
+                    ("min", "u32") => AtomicOp::MinUnsigned,
+                    ("max", "u32") => AtomicOp::MaxUnsigned,
+                    ("min", "s32") => AtomicOp::MinSigned,
+                    ("max", "s32") => AtomicOp::MaxSigned,
+                    _ => return self.unsupported(""),
+                };
+                (Meet::Reduce(op), Type::B32, 1)
+            }
+            _ => return self.unsupported(""),
+        };
+        let values = &values[1..];
+        if values.len() != count {
+            return self.malformed(format!("{} values instead of {count}", values.len()));
+        }
+        let mut slots = [Slot::NONE; 3];
+        for (n, (slot, value)) in slots.iter_mut().zip(values).enumerate() {
+            *slot = self.source(value, if n == 0 { ty } else { Type::B32 })?;
+        }
+        let [a, b, c] = slots;
+        self.emit(Inst { d, a, b, c, e, imm: predicate, ..Inst::new(Code::Meet(meet)) });
+        Ok(())
+    }
+}

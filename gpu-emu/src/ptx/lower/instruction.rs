@@ -1,0 +1,410 @@
+//! Instructions that compute, and the way to all others.
+
+use super::function::Lowering;
+use super::truncated;
+use crate::ptx::PtxError;
+use crate::ptx::alu;
+use crate::ptx::code::{Code, Inst, Space};
+use crate::ptx::row::{Bank, Map, Slot};
+use crate::ptx::space;
+use crate::ptx::special::Special;
+use crate::ptx::syntax::{Instruction, Operand, Type};
+
+impl<'a> Lowering<'_, 'a> {
+    pub(super) fn instruction(&mut self, instruction: &Instruction<'a>) -> Result<(), PtxError> {
+        let mut parts = instruction.opcode.split('.');
+        let name = parts.next().unwrap_or_default();
+        let modifiers: Vec<&str> = parts.collect();
+        let operands = &instruction.operands[..];
+        match name {
+            "ld" | "ldu" => self.load(&modifiers, operands),
+            "st" => self.store(&modifiers, operands),
+            "atom" => self.atomic(&modifiers, operands, true),
+            "red" => self.atomic(&modifiers, operands, false),
+            "fence" | "membar" => {
+                self.emit(Inst::new(Code::Fence));
+                Ok(())
+            }
+            // Hints.
+            "prefetch" | "prefetchu" | "applypriority" | "discard" | "pmevent" => Ok(()),
+            "bra" => self.branch(operands, None),
+            "brx" => self.indexed_branch(operands),
+            "call" => self.call(operands),
+            "ret" => self.plain(Code::Return),
+            "exit" => self.plain(Code::Exit),
+            "trap" | "brkpt" => self.plain(Code::Trap),
+            "bar" | "barrier" => self.barrier(&modifiers, operands),
+            "vote" | "shfl" | "match" | "redux" => self.meet(name, &modifiers, operands),
+            "activemask" => {
+                let [d] = self.operands(operands)?;
+                let (d, _) = self.destination(d)?;
+                self.emit(Inst { d, ..Inst::new(Code::ActiveMask) });
+                Ok(())
+            }
+            "nanosleep" => {
+                let [a] = self.operands(operands)?;
+                let a = self.source(a, Type::U32)?;
+                self.emit(Inst { a, ..Inst::new(Code::Sleep) });
+                Ok(())
+            }
+            "mov" => self.mov(&modifiers, operands),
+            "cvta" => self.convert_address(&modifiers, operands),
+            "isspacep" => self.is_space(&modifiers, operands),
+            "cvt" => self.convert(&modifiers, operands),
+            "setp" => self.set_predicate(&modifiers, operands),
+            "set" => self.set(&modifiers, operands),
+            "slct" => self.select(&modifiers, operands),
+            _ => self.compute(name, &modifiers, operands),
+        }
+    }
+
+    fn plain(&mut self, code: Code) -> Result<(), PtxError> {
+        self.emit(Inst::new(code));
+        Ok(())
+    }
+
+    /// The type that a modifier names.
+    pub(super) fn ty(&self, modifier: Option<&&str>) -> Result<Type, PtxError> {
+        match modifier.copied().and_then(Type::named) {
+            Some(ty) => Ok(ty),
+            None => self.unsupported(&format!("type `{}`", modifier.copied().unwrap_or("(none)"))),
+        }
+    }
+
+    /// What concerns registers alone.
+    fn compute(
+        &mut self,
+        name: &'a str,
+        modifiers: &[&str],
+        operands: &[Operand<'a>],
+    ) -> Result<(), PtxError> {
+        // `bfind.u32` results in another type than it names, and needs no other treatment.
+        let ty = self.ty(modifiers.last())?;
+        let rest = &modifiers[..modifiers.len().saturating_sub(1)];
+        match (name, rest) {
+            ("add" | "sub", ["cc"]) => return self.carrying(name, ty, operands, false),
+            ("addc" | "subc", []) => return self.with_carry(name, ty, operands),
+            ("addc" | "subc", ["cc"]) => return self.carrying(&name[..3], ty, operands, true),
+            _ => {}
+        }
+        let Some(alu) = alu::find(name, rest, ty) else { return self.unsupported("") };
+        let Some((d, sources)) = operands.split_first() else {
+            return self.malformed("operands are missing");
+        };
+        if sources.len() != alu.count {
+            return self.malformed(format!(
+                "{} operands instead of {}",
+                operands.len(),
+                alu.count + 1
+            ));
+        }
+        let (d, _) = self.destination(d)?;
+        let mut slots = [Slot::NONE; 4];
+        for ((slot, operand), ty) in slots.iter_mut().zip(sources).zip(alu.operands) {
+            *slot = self.source(operand, ty)?;
+        }
+        self.emit_map(alu.map, d, slots);
+        Ok(())
+    }
+
+    fn emit_map(&mut self, map: Map, d: Slot, [a, b, c, e]: [Slot; 4]) {
+        self.emit(Inst { d, a, b, c, e, ..Inst::new(Code::Map(map)) });
+    }
+
+    /// A part of an instruction that some other part counts for.
+    pub(super) fn emit_map_part(&mut self, map: Map, d: Slot, [a, b, c, e]: [Slot; 4]) {
+        self.emit_part(Inst { d, a, b, c, e, ..Inst::new(Code::Map(map)) });
+    }
+
+    fn map(&self, name: &str, modifiers: &[&str], ty: Type) -> Result<Map, PtxError> {
+        match alu::find(name, modifiers, ty) {
+            Some(alu) => Ok(alu.map),
+            None => self.unsupported(""),
+        }
+    }
+
+    /// Sums and differences that leave a carry, after taking one or not.
+    fn carrying(
+        &mut self,
+        name: &str,
+        ty: Type,
+        operands: &[Operand<'a>],
+        takes: bool,
+    ) -> Result<(), PtxError> {
+        let [d, a, b] = self.operands(operands)?;
+        let (d, _) = self.destination(d)?;
+        let (a, b) = (self.source(a, ty)?, self.source(b, ty)?);
+        let taken = if takes { self.carry } else { self.number(0) };
+        let with_carry = if name == "add" { "addc" } else { "subc" };
+        let out = self.scratch()?;
+        let carry = self.map(with_carry, &["carry"], ty)?;
+        let sum = self.map(with_carry, &[], ty)?;
+        // The carry first: the result may overwrite an operand.
+        self.emit_map_part(carry, out, [a, b, taken, Slot::NONE]);
+        self.emit_map(sum, d, [a, b, taken, Slot::NONE]);
+        self.copy(self.carry, out)
+    }
+
+    fn with_carry(
+        &mut self,
+        name: &str,
+        ty: Type,
+        operands: &[Operand<'a>],
+    ) -> Result<(), PtxError> {
+        let [d, a, b] = self.operands(operands)?;
+        let (d, _) = self.destination(d)?;
+        let (a, b) = (self.source(a, ty)?, self.source(b, ty)?);
+        let map = self.map(name, &[], ty)?;
+        self.emit_map(map, d, [a, b, self.carry, Slot::NONE]);
+        Ok(())
+    }
+
+    fn copy(&mut self, d: Slot, a: Slot) -> Result<(), PtxError> {
+        let map = self.map("mov", &[], Type::B64)?;
+        self.emit_map_part(map, d, [a, Slot::NONE, Slot::NONE, Slot::NONE]);
+        Ok(())
+    }
+
+    /// Of registers, numbers, addresses, and of parts into wholes and back.
+    fn mov(&mut self, modifiers: &[&str], operands: &[Operand<'a>]) -> Result<(), PtxError> {
+        let ty = self.ty(modifiers.last())?;
+        if modifiers.len() != 1 {
+            return self.unsupported("");
+        }
+        let [d, a] = self.operands(operands)?;
+        match (d, a) {
+            (Operand::Vector(parts), whole) => {
+                let part = self.part_bits(ty, parts.len())?;
+                let whole = self.source(whole, ty)?;
+                // The first part may be the very register that the others are taken from.
+                let copy = self.scratch()?;
+                self.copy(copy, whole)?;
+                let field = self.map("bfe", &[], Type::U64)?;
+                let length = self.number(part.into());
+                for (n, d) in parts.iter().enumerate() {
+                    let (d, _) = self.destination(d)?;
+                    let at = self.number(n as u64 * u64::from(part));
+                    let slots = [copy, at, length, Slot::NONE];
+                    if n == 0 {
+                        self.emit_map(field, d, slots)
+                    } else {
+                        self.emit_map_part(field, d, slots)
+                    }
+                }
+                Ok(())
+            }
+            (d, Operand::Vector(parts)) => {
+                let part = self.part_bits(ty, parts.len())?;
+                let (d, _) = self.destination(d)?;
+                let whole = self.scratch()?;
+                let zero = self.number(0);
+                self.copy(whole, zero)?;
+                let insert = self.map("bfi", &[], Type::B64)?;
+                let length = self.number(part.into());
+                let types = [Type::B8, Type::B16, Type::B32];
+                let ty = types.into_iter().find(|ty| ty.bits() == part).unwrap_or(Type::B32);
+                for (n, a) in parts.iter().enumerate() {
+                    let a = self.source(a, ty)?;
+                    let at = self.number(n as u64 * u64::from(part));
+                    self.emit_map_part(insert, whole, [a, whole, at, length]);
+                }
+                let mov = self.map("mov", &[], Type::B64)?;
+                self.emit_map(mov, d, [whole, Slot::NONE, Slot::NONE, Slot::NONE]);
+                Ok(())
+            }
+            (d, a) => {
+                let (d, to) = self.destination(d)?;
+                let a = self.source(a, ty)?;
+                if ty.bits() > to.bits() {
+                    return self.malformed("the register is too narrow");
+                }
+                let map = self.map("mov", &[], Type::B64)?;
+                self.emit_map(map, d, [a, Slot::NONE, Slot::NONE, Slot::NONE]);
+                Ok(())
+            }
+        }
+    }
+
+    fn part_bits(&self, ty: Type, parts: usize) -> Result<u32, PtxError> {
+        match (ty.bits(), parts) {
+            (bits @ (16 | 32 | 64), 2 | 4) if bits / parts as u32 >= 8 => Ok(bits / parts as u32),
+            _ => self.malformed("a whole of 16, 32 or 64 bits has two or four parts"),
+        }
+    }
+
+    /// Between generic addresses and those of a space.
+    fn convert_address(
+        &mut self,
+        modifiers: &[&str],
+        operands: &[Operand<'a>],
+    ) -> Result<(), PtxError> {
+        let [d, a] = self.operands(operands)?;
+        let (d, _) = self.destination(d)?;
+        let a = self.source(a, Type::U64)?;
+        let (to, spaces) = match modifiers {
+            ["to", rest @ ..] => (true, rest),
+            rest => (false, rest),
+        };
+        let (["global" | "const" | "shared" | "local" | "shared::cta"], "u64") =
+            (&spaces[..spaces.len().saturating_sub(1)], spaces.last().copied().unwrap_or_default())
+        else {
+            return self.unsupported("");
+        };
+        let base = match spaces[0] {
+            "shared" | "shared::cta" => self.number(space::SHARED),
+            "local" => Slot::new(Bank::Special, Special::LocalWindow as u32),
+            _ => self.number(0),
+        };
+        let map = self.map(if to { "sub" } else { "add" }, &[], Type::U64)?;
+        self.emit_map(map, d, [a, base, Slot::NONE, Slot::NONE]);
+        Ok(())
+    }
+
+    fn is_space(&mut self, modifiers: &[&str], operands: &[Operand<'a>]) -> Result<(), PtxError> {
+        let [d, a] = self.operands(operands)?;
+        let (d, _) = self.destination(d)?;
+        let a = self.source(a, Type::U64)?;
+        let space = match modifiers {
+            ["global" | "const"] => Space::Global,
+            ["shared" | "shared::cta"] => Space::Shared,
+            ["local"] => Space::Local,
+            _ => return self.unsupported(""),
+        };
+        self.emit(Inst { d, a, ..Inst::new(Code::IsSpace(space)) });
+        Ok(())
+    }
+
+    fn convert(&mut self, modifiers: &[&str], operands: &[Operand<'a>]) -> Result<(), PtxError> {
+        let [how @ .., to, from] = modifiers else { return self.malformed("two types are due") };
+        let (to, from) = (self.ty(Some(to))?, self.ty(Some(from))?);
+        let [d, a] = self.operands(operands)?;
+        let (d, register) = self.destination(d)?;
+        let a = self.source(a, from)?;
+        let Some(steps) = alu::convert(how, to, from, register.bits()) else {
+            return self.unsupported("");
+        };
+        let last = steps.len() - 1;
+        for (n, step) in steps.into_iter().enumerate() {
+            let [b, c] = step.numbers.map(|number| self.number(number));
+            let slots = [if n == 0 { a } else { d }, b, c, Slot::NONE];
+            if n == last {
+                self.emit_map(step.map, d, slots)
+            } else {
+                self.emit_map_part(step.map, d, slots)
+            }
+        }
+        Ok(())
+    }
+
+    /// `setp.lt.and.u32 p|q, a, b, c`: p = (a < b) and c, q = !(a < b) and c.
+    fn set_predicate(
+        &mut self,
+        modifiers: &[&str],
+        operands: &[Operand<'a>],
+    ) -> Result<(), PtxError> {
+        let ty = self.ty(modifiers.last())?;
+        let how: Vec<&str> =
+            modifiers[..modifiers.len() - 1].iter().copied().filter(|&m| m != "ftz").collect();
+        let (how, combined) = match how[..] {
+            [how] => (how, None),
+            [how, with] => match alu::combine(with) {
+                Some(map) => (how, Some(map)),
+                None => return self.unsupported(""),
+            },
+            _ => return self.unsupported(""),
+        };
+        let Some(compare) = alu::compare(how, ty) else { return self.unsupported("") };
+        let due = if combined.is_some() { 4 } else { 3 };
+        if operands.len() != due {
+            return self.malformed(format!("{} operands instead of {due}", operands.len()));
+        }
+        let (p, q) = match operands[0] {
+            Operand::Pair(p, q) => {
+                let q = if q == "_" { None } else { Some(self.predicate(q)?) };
+                let p = if p == "_" { self.scratch()? } else { self.predicate(p)? };
+                (p, q)
+            }
+            Operand::Name { name: "_", .. } => (self.scratch()?, None),
+            Operand::Name { name, offset: 0 } => (self.predicate(name)?, None),
+            _ => return self.malformed("the result goes to a predicate"),
+        };
+        let (a, b) = (self.source(&operands[1], ty)?, self.source(&operands[2], ty)?);
+        if combined.is_none() && q.is_none() {
+            self.emit_map(compare, p, [a, b, Slot::NONE, Slot::NONE]);
+            return Ok(());
+        }
+        let result = self.scratch()?;
+        self.emit_map(compare, result, [a, b, Slot::NONE, Slot::NONE]);
+        let other = match combined {
+            Some(_) => {
+                let c = self.source(&operands[3], Type::Pred)?;
+                // Kept apart: `p` may be the very predicate.
+                let other = self.scratch()?;
+                self.copy(other, c)?;
+                Some(other)
+            }
+            None => None,
+        };
+        if let Some(q) = q {
+            let opposite = self.scratch()?;
+            let not = self.map("not", &[], Type::Pred)?;
+            self.emit_map_part(not, opposite, [result, Slot::NONE, Slot::NONE, Slot::NONE]);
+            self.finish_predicate(q, opposite, combined.zip(other))?;
+        }
+        self.finish_predicate(p, result, combined.zip(other))
+    }
+
+    fn finish_predicate(
+        &mut self,
+        d: Slot,
+        result: Slot,
+        combined: Option<(Map, Slot)>,
+    ) -> Result<(), PtxError> {
+        match combined {
+            Some((map, other)) => {
+                self.emit_map_part(map, d, [result, other, Slot::NONE, Slot::NONE]);
+                Ok(())
+            }
+            None => self.copy(d, result),
+        }
+    }
+
+    /// `set.lt.u32.s32 d, a, b`: all ones, or 1.0, where the comparison holds.
+    fn set(&mut self, modifiers: &[&str], operands: &[Operand<'a>]) -> Result<(), PtxError> {
+        let [how, to, from] = *modifiers else { return self.unsupported("") };
+        let (to, from) = (self.ty(Some(&to))?, self.ty(Some(&from))?);
+        let [d, a, b] = self.operands(operands)?;
+        let (d, _) = self.destination(d)?;
+        let (a, b) = (self.source(a, from)?, self.source(b, from)?);
+        let Some(compare) = alu::compare(how, from) else { return self.unsupported("") };
+        let predicate = self.scratch()?;
+        self.emit_map_part(compare, predicate, [a, b, Slot::NONE, Slot::NONE]);
+        let yes = match to {
+            Type::F32 => 1f32.to_bits().into(),
+            _ => truncated(u64::MAX, to),
+        };
+        let (yes, no) = (self.number(yes), self.number(0));
+        let select = self.map("selp", &[], Type::B64)?;
+        self.emit_map(select, d, [yes, no, predicate, Slot::NONE]);
+        Ok(())
+    }
+
+    /// `slct.u32.s32 d, a, b, c`: a where c is not negative, else b.
+    fn select(&mut self, modifiers: &[&str], operands: &[Operand<'a>]) -> Result<(), PtxError> {
+        let how: Vec<&str> = modifiers.iter().copied().filter(|&m| m != "ftz").collect();
+        let [ty, by] = how[..] else { return self.unsupported("") };
+        let (ty, by) = (self.ty(Some(&ty))?, self.ty(Some(&by))?);
+        let [d, a, b, c] = self.operands(operands)?;
+        let (d, _) = self.destination(d)?;
+        let (a, b, c) = (self.source(a, ty)?, self.source(b, ty)?, self.source(c, by)?);
+        let (Some(compare), Type::S32 | Type::F32) = (alu::compare("ge", by), by) else {
+            return self.unsupported("");
+        };
+        let predicate = self.scratch()?;
+        let zero = self.number(0);
+        self.emit_map_part(compare, predicate, [c, zero, Slot::NONE, Slot::NONE]);
+        let select = self.map("selp", &[], Type::B64)?;
+        self.emit_map(select, d, [a, b, predicate, Slot::NONE]);
+        Ok(())
+    }
+}

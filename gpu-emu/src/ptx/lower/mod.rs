@@ -1,0 +1,239 @@
+//! From what is written to what is executed: names are resolved, types become widths, each
+//! instruction becomes one of [`Code`](super::code::Code), or a few.
+
+mod control;
+mod function;
+mod instruction;
+mod memory;
+mod scope;
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::PtxError;
+use super::code::{CallSite, Function, Inst, Kernel, Program, Signature};
+use super::globals::Globals;
+use super::row::{Bank, LANES, Row, Slot};
+use super::space;
+use super::syntax::{self, Init, Source, Space, Type, Variable};
+
+/// What a name outside functions stands for.
+#[derive(Clone, Copy, Debug)]
+enum Symbol {
+    /// An address in global memory.
+    Global(u64),
+    /// An offset in shared memory.
+    Shared(u32),
+    Function(u32),
+}
+
+/// The program as far as it is made.
+struct Linker<'a> {
+    symbols: HashMap<&'a str, Symbol>,
+    functions: Vec<Function>,
+    code: Vec<Inst>,
+    lines: Vec<u32>,
+    numbers: HashMap<u64, u32>,
+    constants: Vec<Row>,
+    calls: Vec<CallSite>,
+    tables: Vec<Vec<u32>>,
+    lists: Vec<Slot>,
+}
+
+/// Makes a program of a module.
+pub(super) fn lower(text: &str) -> Result<Program, PtxError> {
+    let source = syntax::parse(text)?;
+    let mut linker = Linker {
+        symbols: HashMap::new(),
+        functions: Vec::new(),
+        code: Vec::new(),
+        lines: Vec::new(),
+        numbers: HashMap::new(),
+        constants: Vec::new(),
+        calls: Vec::new(),
+        tables: Vec::new(),
+        lists: Vec::new(),
+    };
+    linker.declare(&source)?;
+    let (globals, shared_bytes) = linker.place(&source)?;
+    let mut kernels = BTreeMap::new();
+    for function in &source.functions {
+        let Some(body) = &function.body else { continue };
+        let Some(Symbol::Function(number)) = linker.symbols.get(function.name).copied() else {
+            continue;
+        };
+        if linker.functions[number as usize].defined {
+            return Err(duplicate(function.line, function.name));
+        }
+        linker.functions[number as usize].defined = true;
+        function::lower(&mut linker, number, function, body)?;
+        if function.kernel {
+            let kernel = kernel(&linker.functions[number as usize].signature, number, function);
+            kernels.insert(function.name.to_owned(), kernel);
+        }
+    }
+    linker.all_called_are_defined()?;
+    Ok(Program {
+        code: linker.code,
+        lines: linker.lines,
+        constants: linker.constants,
+        functions: linker.functions,
+        calls: linker.calls,
+        tables: linker.tables,
+        lists: linker.lists,
+        kernels,
+        globals,
+        shared_bytes,
+        text: text.to_owned(),
+    })
+}
+
+fn duplicate(line: u32, name: &str) -> PtxError {
+    PtxError::Duplicate { line, name: name.to_owned() }
+}
+
+/// Where a launch's arguments go.
+fn kernel(signature: &Signature, number: u32, function: &syntax::Function<'_>) -> Kernel {
+    let (rows, _) = signature.rows();
+    let mut bytes = 0u32;
+    let arguments = function.params.iter().zip(rows).map(|(param, row)| {
+        let offset = bytes.next_multiple_of(param.align);
+        bytes = offset + param.bytes();
+        (row, offset, param.bytes())
+    });
+    let arguments = arguments.collect();
+    Kernel { function: number, argument_bytes: bytes, arguments, max_threads: function.max_threads }
+}
+
+/// A function's parameters take at most this many bytes, as on a GPU.
+const MOST_PARAMETER_BYTES: u64 = 32768;
+
+fn sizes(variables: &[Variable<'_>]) -> Result<Vec<u32>, PtxError> {
+    let total: u64 = variables.iter().map(|v| u64::from(v.bytes())).sum();
+    if total > MOST_PARAMETER_BYTES {
+        let (what, most) = ("parameters", MOST_PARAMETER_BYTES);
+        return Err(PtxError::TooLarge { what, bytes: total, most });
+    }
+    Ok(variables.iter().map(Variable::bytes).collect())
+}
+
+impl<'a> Linker<'a> {
+    /// Gives every function its number.
+    fn declare(&mut self, source: &Source<'a>) -> Result<(), PtxError> {
+        for function in &source.functions {
+            let signature =
+                Signature { params: sizes(&function.params)?, results: sizes(&function.results)? };
+            match self.symbols.get(function.name) {
+                Some(&Symbol::Function(known)) => {
+                    if self.functions[known as usize].signature != signature {
+                        return Err(PtxError::Malformed {
+                            line: function.line,
+                            instruction: function.name.to_owned(),
+                            why: "declared before with other parameters".into(),
+                        });
+                    }
+                    continue;
+                }
+                Some(_) => return Err(duplicate(function.line, function.name)),
+                None => {}
+            }
+            let number = self.functions.len() as u32;
+            self.symbols.insert(function.name, Symbol::Function(number));
+            self.functions.push(Function {
+                name: function.name.to_owned(),
+                start: 0,
+                rows: 0,
+                local_bytes: 0,
+                signature,
+                defined: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Gives every variable its place, and its initial value. Bytes of shared memory come out too:
+    /// the dynamic part begins where they end.
+    fn place(&mut self, source: &Source<'a>) -> Result<(Globals, u32), PtxError> {
+        let global: Vec<_> = source.variables.iter().filter(|v| v.space == Space::Global).collect();
+        let mut globals = Globals::new(global.iter().map(|v| (v.name, v.bytes(), v.align)))?;
+        for (variable, placed) in global.iter().zip(&globals.variables) {
+            if self.symbols.insert(variable.name, Symbol::Global(placed.address)).is_some() {
+                return Err(duplicate(variable.line, variable.name));
+            }
+        }
+        let mut bytes = 0u64;
+        let shared: Vec<_> = source.variables.iter().filter(|v| v.space == Space::Shared).collect();
+        for variable in shared.iter().filter(|v| v.count > 0) {
+            self.place_shared(variable, &mut bytes)?;
+        }
+        // Aligned as any variable may be, once for all.
+        bytes = bytes.next_multiple_of(16);
+        for variable in shared.iter().filter(|v| v.count == 0) {
+            let mut after = bytes;
+            self.place_shared(variable, &mut after)?;
+        }
+        for (number, variable) in global.iter().enumerate() {
+            for (element, init) in variable.init.iter().enumerate() {
+                let value = self.initial(variable.line, init)?;
+                globals.initialise(number, element as u32, variable.ty.bytes(), value);
+            }
+        }
+        Ok((globals, bytes as u32))
+    }
+
+    fn place_shared(&mut self, variable: &Variable<'a>, bytes: &mut u64) -> Result<(), PtxError> {
+        const MOST: u64 = crate::config::MAX_SHARED_BYTES as u64;
+        let offset = bytes.next_multiple_of(variable.align.into());
+        *bytes = offset + u64::from(variable.bytes());
+        if *bytes > MOST {
+            let what = "shared variables";
+            return Err(PtxError::TooLarge { what, bytes: *bytes, most: MOST });
+        }
+        match self.symbols.insert(variable.name, Symbol::Shared(offset as u32)) {
+            None => Ok(()),
+            Some(_) => Err(duplicate(variable.line, variable.name)),
+        }
+    }
+
+    fn initial(&self, line: u32, init: &Init<'_>) -> Result<u64, PtxError> {
+        let (name, generic, offset) = match *init {
+            Init::Value(value) => return Ok(value),
+            Init::Address { name, generic, offset } => (name, generic, offset),
+        };
+        let base = match self.symbols.get(name) {
+            Some(&Symbol::Global(address)) => address,
+            Some(&Symbol::Shared(at)) if generic => space::SHARED + u64::from(at),
+            Some(&Symbol::Shared(at)) => at.into(),
+            Some(&Symbol::Function(number)) => space::function_address(number),
+            None => return Err(PtxError::Unknown { line, name: name.to_owned() }),
+        };
+        Ok(base.wrapping_add_signed(offset))
+    }
+
+    /// The row of a number.
+    fn number(&mut self, value: u64) -> Slot {
+        let next = self.constants.len() as u32;
+        let row = *self.numbers.entry(value).or_insert(next);
+        if row == next {
+            self.constants.push(Row([value; LANES]));
+        }
+        Slot::new(Bank::Constant, row)
+    }
+
+    fn all_called_are_defined(&self) -> Result<(), PtxError> {
+        for (inst, &line) in self.code.iter().zip(&self.lines) {
+            if let super::code::Code::Call = inst.code {
+                let callee = self.calls[inst.imm as usize].callee;
+                let function = callee.map(|number| &self.functions[number as usize]);
+                if let Some(function) = function.filter(|f| !f.defined) {
+                    return Err(PtxError::Unknown { line, name: function.name.clone() });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The bits of `value` that a type has.
+fn truncated(value: u64, ty: Type) -> u64 {
+    value & u64::MAX >> (64 - ty.bits())
+}
