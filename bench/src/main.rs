@@ -99,8 +99,16 @@ fn run(options: &Options) -> Result<()> {
     let mut missing = Vec::new();
     // The others are measured whatever comes of one.
     let mut take = |name: &str, outcome: Result<Vec<row::Row>>| match outcome {
-        Ok(some) => rows.extend(some),
-        Err(e) => missing.push(format!("{name}: {e}")),
+        Ok(some) => {
+            rows.extend(some);
+            // Each time, so that what is there is kept if a later one takes too long.
+            let Some(file) = &options.json else { return Ok(()) };
+            std::fs::write(file, row::json(&rows)).map_err(|e| format!("{}: {e}", file.display()))
+        }
+        Err(e) => {
+            missing.push(format!("{name}: {e}"));
+            Ok(())
+        }
     };
     if options.device.needs_module() {
         let file = options.module.as_deref();
@@ -108,18 +116,15 @@ fn run(options: &Options) -> Result<()> {
         let on = On { device: options.device.clone(), module };
         for measure in measures::gpu::ALL.iter().filter(|m| wanted(m.name)) {
             eprintln!("{}: {}", measure.name, measure.what);
-            take(measure.name, (measure.run)(&scale, &on));
+            take(measure.name, (measure.run)(&scale, &on))?;
         }
     } else {
         for measure in measures::ALL.iter().filter(|m| wanted(m.name)) {
             eprintln!("{}: {}", measure.name, measure.what);
-            take(measure.name, (measure.run)(&scale));
+            take(measure.name, (measure.run)(&scale))?;
         }
     }
     print!("{}", row::markdown(&rows));
-    if let Some(file) = &options.json {
-        std::fs::write(file, row::json(&rows)).map_err(|e| format!("{}: {e}", file.display()))?;
-    }
     if let Some(dir) = &options.plot {
         std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         for plot in plots::ALL.iter().filter(|p| wanted(p.name)) {

@@ -76,7 +76,8 @@ pub(crate) const ALL: &[GpuMeasure] = &[
 ];
 
 fn nops(scale: &Scale, on: &On, warps: u32) -> Result<Vec<Row>> {
-    let work = (scale.requests / 32 / u64::from(warps)).max(16);
+    // Enough of them that the launch itself is not what is measured.
+    let work = (scale.requests / 32 / u64::from(warps)).max(256);
     let probes = Probes::new(on.builder(), None, work as usize * warps as usize)?;
     let (mut p50, mut p99, mut rate) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=scale.rounds {
