@@ -42,7 +42,7 @@ const GRAIN: u64 = 256 << 10;
 /// First size of each thread's buffer for lines cut by page boundaries, in bytes.
 const SCRATCH: usize = 16 << 10;
 /// First size of the output arena, in bytes.
-const ARENA: usize = 16 << 20;
+const ARENA: usize = 256 << 20;
 const ARENA_MAX: usize = 1 << 30;
 
 /// A part of a file and what was found in it.
