@@ -47,9 +47,22 @@ impl Interpreter {
     /// # Panics
     /// Where the system gives no threads.
     #[must_use]
-    pub fn new(mut config: Config, module: Module, options: Options) -> Interpreter {
+    pub fn new(config: Config, module: Module, options: Options) -> Interpreter {
+        Interpreter::with_memory(config, module, options, Allocations::default())
+    }
+
+    /// The same, whose kernels may access what has been added to `memory` already.
+    ///
+    /// # Panics
+    /// Where the system gives no threads.
+    #[must_use]
+    pub fn with_memory(
+        mut config: Config,
+        module: Module,
+        options: Options,
+        memory: Allocations,
+    ) -> Interpreter {
         config.workers = config.workers.max(1);
-        let memory = Allocations::default();
         for global in &module.program.globals.variables {
             // SAFETY: it lives as long as the module, which the state keeps; the host accesses it
             // atomically.
