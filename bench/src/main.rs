@@ -57,7 +57,7 @@ struct Options {
     /// Fewer rounds over smaller files.
     #[arg(long)]
     quick: bool,
-    /// Measure this device instead, beside its driver: cuda, or cuda:N.
+    /// Measure this device instead, beside its driver: cuda, cuda:N, or ptx.
     #[arg(long, default_value = "emulated")]
     device: DeviceChoice,
     /// A file with the kernels as PTX, instead of those that this program was built with.
