@@ -134,6 +134,10 @@ impl Device for Ptx {
         });
     }
 
+    fn counts(&self) -> Option<ptx::Counts> {
+        self.started.get().map(|(interpreter, _)| interpreter.counts())
+    }
+
     fn launch(&self, call: KernelCall, shape: LaunchConfig) -> Result<Box<dyn Running>, HostError> {
         let (interpreter, service) = self.started.get().expect("a session starts its device");
         self.module.check(call.name, call.args.len())?;
