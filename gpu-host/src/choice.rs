@@ -3,6 +3,7 @@
 use crate::cuda::{Cuda, CudaOptions};
 use crate::device::Device;
 use crate::emulated::{Emulated, EmulatedOptions};
+use crate::ptx::{Ptx, PtxOptions};
 use crate::{HostError, Module, ModuleError};
 use std::fmt;
 use std::str::FromStr;
@@ -10,12 +11,14 @@ use std::sync::Arc;
 
 /// Which device runs a session's kernels.
 ///
-/// As text, on command lines: `emulated`, `cuda`, `cuda:1`.
+/// As text, on command lines: `emulated`, `ptx`, `cuda`, `cuda:1`.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum DeviceChoice {
     /// The emulated GPU: kernels are host code.
     Emulated(EmulatedOptions),
+    /// The PTX interpreter: kernels are what a GPU would get, run on the CPU, checked and counted.
+    Ptx(PtxOptions),
     /// An NVIDIA GPU: kernels are PTX, compiled by the driver.
     Cuda(CudaOptions),
 }
@@ -28,7 +31,9 @@ impl Default for DeviceChoice {
 
 /// Text that names no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no device '{0}': there are `emulated`, `cuda`, and `cuda:N` for the GPU with that number")]
+#[error(
+    "no device '{0}': there are `emulated`, `ptx`, `cuda`, and `cuda:N` for the GPU with that number"
+)]
 pub struct ParseDeviceError(String);
 
 impl FromStr for DeviceChoice {
@@ -41,6 +46,7 @@ impl FromStr for DeviceChoice {
         };
         match (name, number) {
             ("emulated", None) => Ok(DeviceChoice::default()),
+            ("ptx", None) => Ok(DeviceChoice::Ptx(PtxOptions::default())),
             ("cuda", None) => Ok(DeviceChoice::Cuda(CudaOptions::default())),
             ("cuda", Some(Ok(ordinal))) => {
                 Ok(DeviceChoice::Cuda(CudaOptions { ordinal, ..CudaOptions::default() }))
@@ -54,6 +60,7 @@ impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DeviceChoice::Emulated(_) => f.write_str("emulated"),
+            DeviceChoice::Ptx(_) => f.write_str("ptx"),
             DeviceChoice::Cuda(options) => write!(f, "cuda:{}", options.ordinal),
         }
     }
@@ -70,7 +77,7 @@ impl DeviceChoice {
     pub fn needs_module(&self) -> bool {
         match self {
             DeviceChoice::Emulated(_) => false,
-            DeviceChoice::Cuda(_) => true,
+            DeviceChoice::Ptx(_) | DeviceChoice::Cuda(_) => true,
         }
     }
 
@@ -83,6 +90,9 @@ impl DeviceChoice {
         let missing = ModuleError::Missing { device: self.to_string() };
         match self {
             DeviceChoice::Emulated(options) => Ok(Arc::new(Emulated::new(options, memory)?)),
+            DeviceChoice::Ptx(options) => {
+                Ok(Arc::new(Ptx::new(options, memory, module.ok_or(missing)?)?))
+            }
             DeviceChoice::Cuda(options) => {
                 Ok(Arc::new(Cuda::new(options, memory, module.ok_or(missing)?)?))
             }
@@ -96,10 +106,12 @@ mod tests {
 
     #[test]
     fn devices_have_names() {
-        for (text, name) in [("emulated", "emulated"), ("cuda", "cuda:0"), ("cuda:3", "cuda:3")] {
+        for (text, name) in
+            [("emulated", "emulated"), ("ptx", "ptx"), ("cuda", "cuda:0"), ("cuda:3", "cuda:3")]
+        {
             assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), name);
         }
-        for text in ["abacus", "cuda:", "cuda:x", "cuda:-1", "emulated:1", ""] {
+        for text in ["abacus", "ptx:0", "cuda:", "cuda:x", "cuda:-1", "emulated:1", ""] {
             let error = text.parse::<DeviceChoice>().unwrap_err().to_string();
             assert!(error.contains(&format!("'{text}'")) && error.contains("`cuda:N`"), "{error}");
         }

@@ -29,6 +29,7 @@
 //! | [`device`] | the seam between a session and whatever runs its kernels |
 //! | [`emulated`] | the emulated GPU behind that seam |
 //! | `arena` | an emulated device's memory |
+//! | [`ptx`] | the PTX interpreter behind it |
 //! | [`cuda`] | NVIDIA GPUs behind it |
 //! | `free_list` | which parts of a range of addresses are free |
 //! | [`choice`] | which device: by name |
@@ -47,6 +48,7 @@ pub mod emulated;
 mod error;
 mod free_list;
 pub mod module;
+pub mod ptx;
 pub mod service;
 pub mod session;
 
@@ -56,11 +58,13 @@ pub use cuda::{CudaError, CudaOptions};
 pub use device::{Device, Launch};
 pub use emulated::EmulatedOptions;
 pub use error::HostError;
+pub use gpu_emu::ptx::Counts;
 pub use gpu_emu::{LaunchConfig, LaunchError, LaunchReport, Mode, Schedule};
 pub use gpufs::DeviceSlice;
 pub use gpufs::Stats;
 pub use host_daemon::{EngineChoice, EngineKind};
 pub use module::{Module, ModuleError};
+pub use ptx::PtxOptions;
 pub use session::{DaemonMode, Session, SessionBuilder};
 
 /// The README's program compiles and runs.

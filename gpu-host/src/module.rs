@@ -39,6 +39,9 @@ pub enum ModuleError {
     /// The text is not PTX, or has no kernels.
     #[error("the module has no kernels: it is not what ptx-build writes, or was cut short")]
     NoKernels,
+    /// The interpreter cannot run it.
+    #[error(transparent)]
+    Interpreter(#[from] gpu_emu::ptx::PtxError),
     /// No kernel has this name.
     #[error(
         "no kernel `{kernel}` in the module, which has {}; was it built from the same source?",

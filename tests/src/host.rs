@@ -4,7 +4,7 @@ use crate::Policy;
 use crate::device::{Job, PTX, ops::Op, pattern};
 use gpu_host::{
     CudaError, CudaOptions, DeviceChoice, EmulatedOptions, HostError, LaunchConfig, Module,
-    ModuleError, Session, SessionBuilder,
+    ModuleError, PtxOptions, Session, SessionBuilder,
 };
 use gpu_rt::Dim3;
 use gpufs::Stats;
@@ -97,6 +97,17 @@ fn is_absent(error: &HostError) -> bool {
 pub fn cuda(builder: SessionBuilder) -> SessionBuilder {
     let options = CudaOptions { timeout: Some(HANG), ..CudaOptions::default() };
     builder.module(module()).device(DeviceChoice::Cuda(options)).device_memory(1 << 30)
+}
+
+/// The suite's kernels as PTX, run by the interpreter; fails rather than hang.
+pub fn ptx(builder: SessionBuilder) -> SessionBuilder {
+    let options = PtxOptions {
+        workers: 2,
+        resident_threads: 4096,
+        timeout: Some(HANG),
+        ..PtxOptions::default()
+    };
+    builder.module(module()).device(DeviceChoice::Ptx(options)).device_memory(1 << 30)
 }
 
 /// The suite's kernels as PTX, if they could be built.
