@@ -50,13 +50,13 @@ impl Ptx {
     pub(crate) fn new(
         options: PtxOptions,
         memory: usize,
-        module: &Module,
+        module: Module,
     ) -> Result<Ptx, HostError> {
         Ok(Ptx {
             started: OnceLock::new(),
             program: ptx::Module::parse(module.text()).map_err(ModuleError::from)?,
             options,
-            module: module.clone(),
+            module,
             arena: Arc::new(Arena::new(memory)?),
             allocations: Allocations::default(),
             regions: Mutex::default(),
