@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub enum DeviceChoice {
     /// The emulated GPU: kernels are host code.
     Emulated(EmulatedOptions),
-    /// An interpreter of PTX, on the CPU: kernels are PTX, and every access is checked.
+    /// The PTX interpreter: kernels are what a GPU would get, run on the CPU, checked and counted.
     Ptx(PtxOptions),
     /// An NVIDIA GPU: kernels are PTX, compiled by the driver.
     Cuda(CudaOptions),
@@ -91,7 +91,7 @@ impl DeviceChoice {
         match self {
             DeviceChoice::Emulated(options) => Ok(Arc::new(Emulated::new(options, memory)?)),
             DeviceChoice::Ptx(options) => {
-                Ok(Arc::new(Ptx::new(options, memory, &module.ok_or(missing)?)?))
+                Ok(Arc::new(Ptx::new(options, memory, module.ok_or(missing)?)?))
             }
             DeviceChoice::Cuda(options) => {
                 Ok(Arc::new(Cuda::new(options, memory, module.ok_or(missing)?)?))

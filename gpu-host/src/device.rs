@@ -90,6 +90,11 @@ pub trait Device: Send + Sync {
     /// Says what serves the requests of its kernels: called once, before the first launch.
     fn start(&self, service: Service);
 
+    /// What its launches so far cost, where it counts that.
+    fn counts(&self) -> Option<gpu_emu::ptx::Counts> {
+        None
+    }
+
     /// Starts a launch.
     ///
     /// # Errors

@@ -50,13 +50,13 @@ impl Ptx {
     pub(crate) fn new(
         options: PtxOptions,
         memory: usize,
-        module: &Module,
+        module: Module,
     ) -> Result<Ptx, HostError> {
         Ok(Ptx {
             started: OnceLock::new(),
             program: ptx::Module::parse(module.text()).map_err(ModuleError::from)?,
             options,
-            module: module.clone(),
+            module,
             arena: Arc::new(Arena::new(memory)?),
             allocations: Allocations::default(),
             regions: Mutex::default(),
@@ -132,6 +132,10 @@ impl Device for Ptx {
             let (program, memory) = (self.program.clone(), self.allocations.clone());
             (Interpreter::with_memory(config, program, options, memory), service)
         });
+    }
+
+    fn counts(&self) -> Option<ptx::Counts> {
+        self.started.get().map(|(interpreter, _)| interpreter.counts())
     }
 
     fn launch(&self, call: KernelCall, shape: LaunchConfig) -> Result<Box<dyn Running>, HostError> {

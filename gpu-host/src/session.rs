@@ -335,6 +335,12 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
         Ok(Stats::sum_counts(lines.into_iter()))
     }
 
+    /// What the launches so far cost in instructions and memory transactions, where the device
+    /// counts them: the PTX interpreter does.
+    pub fn counts(&self) -> Option<gpu_emu::ptx::Counts> {
+        self.device.counts()
+    }
+
     /// What the daemon counted so far.
     pub fn daemon_stats(&self) -> host_daemon::Stats {
         self.served.client.stats()

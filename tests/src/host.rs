@@ -99,15 +99,15 @@ pub fn cuda(builder: SessionBuilder) -> SessionBuilder {
     builder.module(module()).device(DeviceChoice::Cuda(options)).device_memory(1 << 30)
 }
 
-/// The suite's kernels as PTX, interpreted; fails rather than hang.
-pub fn interpreted(builder: SessionBuilder) -> SessionBuilder {
+/// The suite's kernels as PTX, run by the interpreter; fails rather than hang.
+pub fn ptx(builder: SessionBuilder) -> SessionBuilder {
     let options = PtxOptions {
         workers: 2,
         resident_threads: 4096,
         timeout: Some(HANG),
         ..PtxOptions::default()
     };
-    builder.module(module()).device(DeviceChoice::Ptx(options))
+    builder.module(module()).device(DeviceChoice::Ptx(options)).device_memory(1 << 30)
 }
 
 /// The suite's kernels as PTX, if they could be built.

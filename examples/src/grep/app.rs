@@ -76,6 +76,9 @@ fn try_grep(
         let took = start.elapsed();
         let stats = session.stats().map_err(|e| one(&e))?;
         let _ = print_stats(&command, &stats, &outcome, took, err);
+        if let Some(counts) = session.counts() {
+            let _ = writeln!(err, "{counts}");
+        }
     }
     Ok(match (outcome.matched, outcome.failed) {
         (true, _) if output == Output::Quiet => 0,

@@ -1,9 +1,10 @@
 //! The interpreter: workers, a module, and what is launched of it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use super::counts::Counts;
 use super::log::Log;
 use super::memory::Allocations;
 use super::module::Module;
@@ -14,6 +15,7 @@ use crate::error::{Fault, LaunchError};
 use crate::launch::{Launch, LaunchHandle, LaunchReport, Work};
 use crate::panics;
 use crate::shared::Shared;
+use crate::sync::lock;
 
 /// How to interpret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub(super) struct State {
     pub(super) shared: Shared,
     pub(super) memory: Allocations,
     pub(super) log: Log,
+    /// Of all blocks that have ended.
+    pub(super) totals: Mutex<Counts>,
     /// Kept, since kernels use its variables.
     module: Module,
 }
@@ -69,7 +73,13 @@ impl Interpreter {
             unsafe { memory.add(global.address, global.bytes.into()) };
         }
         let log = Log::new(&module, &memory, config.log.clone());
-        let state = Arc::new(State { shared: Shared::new(config), memory, log, module });
+        let state = Arc::new(State {
+            shared: Shared::new(config),
+            memory,
+            log,
+            totals: Mutex::default(),
+            module,
+        });
         let workers: Vec<_> = (0..state.shared.config.workers)
             .map(|number| {
                 let state = Arc::clone(&state);
@@ -93,6 +103,12 @@ impl Interpreter {
     #[must_use]
     pub fn memory(&self) -> &Allocations {
         &self.state.memory
+    }
+
+    /// What all launches so far cost, as far as their blocks have ended.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        *lock(&self.state.totals)
     }
 
     /// Launches a kernel with the bytes of its arguments.

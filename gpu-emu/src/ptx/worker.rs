@@ -13,6 +13,7 @@ use super::memory::View;
 use crate::error::Fault;
 use crate::host::Progress;
 use crate::launch::{Launch, Work};
+use crate::sync::lock;
 
 /// Nanoseconds after which the host is polled, even though lanes can run.
 const POLL_NS: u64 = 50_000;
@@ -145,6 +146,7 @@ impl Worker {
         for block in self.blocks.extract_if(.., |block| which(block)) {
             self.freed = true;
             block.launch.count(block.counts);
+            *lock(&self.state.totals) += block.counts;
             block.launch.give_back(0, None);
         }
     }
