@@ -53,7 +53,10 @@ pub fn build_script_with(build: Build) -> Result<(), Error> {
             write(&module.ptx)
         }
         Err(e) if e.is_missing_tool() && !required() => {
-            for line in format!("no PTX, so no GPU: {e}").lines() {
+            // Cargo does not see that one has been installed.
+            let package = std::env::var("CARGO_PKG_NAME").unwrap_or_default();
+            let message = format!("no PTX, so no GPU: {e}\nand then: cargo clean -p {package}");
+            for line in message.lines() {
                 println!("cargo::warning={line}");
             }
             write("")
