@@ -186,7 +186,7 @@ fn predicates_and_conversions() {
     computes("setp.lt.u32 %p1, %r0, 7; selp.b64 %rd0, 1, 2, %p1;", |n| if n < 7 { 1 } else { 2 });
     computes(
         "setp.gt.u32 %p3, %r0, 3; setp.lt.and.u32 %p1|%p2, %r0, 7, %p3; selp.b64 %rd0, 1, 0, %p1; @%p2 add.s64 %rd0, %rd0, 2;",
-        |n| u64::from(n > 3 && n < 7) | u64::from(n > 3 && n >= 7) << 1,
+        |n| u64::from(n > 3 && n < 7) | u64::from(n >= 7) << 1,
     );
     computes("setp.ge.s32 %p1, %r0, 5; not.pred %p2, %p1; selp.b64 %rd0, 1, 0, %p2;", |n| {
         u64::from(n < 5)

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 /// Which device runs a session's kernels.
 ///
-/// As text, on command lines: `emulated`, `ptx`, `cuda`, `cuda:1`.
+/// As text, on command lines: `emulated`, `ptx`, `ptx:check` (which looks for races too), `cuda`,
+/// `cuda:1`.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum DeviceChoice {
@@ -32,7 +33,7 @@ impl Default for DeviceChoice {
 /// Text that names no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no device '{0}': there are `emulated`, `ptx`, `cuda`, and `cuda:N` for the GPU with that number"
+    "no device '{0}': there are `emulated`, `ptx`, `ptx:check`, `cuda`, and `cuda:N` for the GPU with that number"
 )]
 pub struct ParseDeviceError(String);
 
@@ -40,6 +41,9 @@ impl FromStr for DeviceChoice {
     type Err = ParseDeviceError;
 
     fn from_str(text: &str) -> Result<Self, ParseDeviceError> {
+        if text == "ptx:check" {
+            return Ok(DeviceChoice::Ptx(PtxOptions { check: true, ..PtxOptions::default() }));
+        }
         let (name, number) = match text.split_once(':') {
             Some((name, number)) => (name, Some(number.parse::<u32>())),
             None => (text, None),
@@ -60,7 +64,9 @@ impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DeviceChoice::Emulated(_) => f.write_str("emulated"),
-            DeviceChoice::Ptx(_) => f.write_str("ptx"),
+            DeviceChoice::Ptx(options) => {
+                f.write_str(if options.check { "ptx:check" } else { "ptx" })
+            }
             DeviceChoice::Cuda(options) => write!(f, "cuda:{}", options.ordinal),
         }
     }
@@ -106,9 +112,13 @@ mod tests {
 
     #[test]
     fn devices_have_names() {
-        for (text, name) in
-            [("emulated", "emulated"), ("ptx", "ptx"), ("cuda", "cuda:0"), ("cuda:3", "cuda:3")]
-        {
+        for (text, name) in [
+            ("emulated", "emulated"),
+            ("ptx", "ptx"),
+            ("ptx:check", "ptx:check"),
+            ("cuda", "cuda:0"),
+            ("cuda:3", "cuda:3"),
+        ] {
             assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), name);
         }
         for text in ["abacus", "cuda:", "cuda:x", "cuda:-1", "emulated:1", ""] {

@@ -113,7 +113,7 @@ pub enum PtxFault {
         /// How many bytes.
         bytes: u32,
         /// The instruction.
-        at: At,
+        at: Box<At>,
         /// What is wrong.
         illegal: Illegal,
     },

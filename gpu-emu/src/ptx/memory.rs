@@ -109,14 +109,16 @@ impl View {
                 self.last = range;
                 Ok(())
             }
-            Some(range) => Err(Illegal::Unallocated {
-                near: format!(
-                    "; the one before it is of {} bytes at {:#x}, and ends {} bytes {} it",
-                    range.end - range.start,
-                    range.start,
-                    address.abs_diff(range.end),
-                    if address < range.end { "into" } else { "before" }
-                ),
+            Some(Range { start, end }) => Err(Illegal::Unallocated {
+                near: match end.checked_sub(address) {
+                    Some(left @ 1..) => {
+                        format!("; the one at {start:#x} has only {left} bytes from there on")
+                    }
+                    _ => format!(
+                        "; the last one before it, at {start:#x}, ends {} bytes earlier",
+                        address - end
+                    ),
+                },
             }),
             None => Err(Illegal::Unallocated { near: String::new() }),
         }

@@ -57,7 +57,7 @@ impl Slot {
     /// The number of the row in its bank.
     #[inline(always)]
     pub(super) fn number(self) -> usize {
-        (self.0 & (1 << 30) - 1) as usize
+        (self.0 & ((1 << 30) - 1)) as usize
     }
 }
 

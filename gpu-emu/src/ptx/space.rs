@@ -24,7 +24,7 @@ pub(super) fn local_window(rank: u32) -> u64 {
 
 /// The address of a function.
 pub(super) fn function_address(function: u32) -> u64 {
-    FUNCTION | u64::from(function) * FUNCTION_STRIDE
+    FUNCTION | (u64::from(function) * FUNCTION_STRIDE)
 }
 
 /// The function at an address.

@@ -133,12 +133,12 @@ carry! {
 /// The upper half of a product.
 fn high(ty: Type) -> Option<super::Map> {
     Some(match ty {
-        Type::U16 => map!(|a: u16, b: u16| (u32::from(a) * u32::from(b) >> 16) as u16),
-        Type::S16 => map!(|a: i16, b: i16| (i32::from(a) * i32::from(b) >> 16) as i16),
-        Type::U32 => map!(|a: u32, b: u32| (u64::from(a) * u64::from(b) >> 32) as u32),
-        Type::S32 => map!(|a: i32, b: i32| (i64::from(a) * i64::from(b) >> 32) as i32),
-        Type::U64 => map!(|a: u64, b: u64| (u128::from(a) * u128::from(b) >> 64) as u64),
-        Type::S64 => map!(|a: i64, b: i64| (i128::from(a) * i128::from(b) >> 64) as i64),
+        Type::U16 => map!(|a: u16, b: u16| ((u32::from(a) * u32::from(b)) >> 16) as u16),
+        Type::S16 => map!(|a: i16, b: i16| ((i32::from(a) * i32::from(b)) >> 16) as i16),
+        Type::U32 => map!(|a: u32, b: u32| ((u64::from(a) * u64::from(b)) >> 32) as u32),
+        Type::S32 => map!(|a: i32, b: i32| ((i64::from(a) * i64::from(b)) >> 32) as i32),
+        Type::U64 => map!(|a: u64, b: u64| ((u128::from(a) * u128::from(b)) >> 64) as u64),
+        Type::S64 => map!(|a: i64, b: i64| ((i128::from(a) * i128::from(b)) >> 64) as i64),
         _ => return None,
     })
 }
@@ -146,16 +146,16 @@ fn high(ty: Type) -> Option<super::Map> {
 fn high_and_add(ty: Type) -> Option<super::Map> {
     Some(match ty {
         Type::U32 => map!(|a: u32, b: u32, c: u32| {
-            ((u64::from(a) * u64::from(b) >> 32) as u32).wrapping_add(c)
+            (((u64::from(a) * u64::from(b)) >> 32) as u32).wrapping_add(c)
         }),
         Type::S32 => map!(|a: i32, b: i32, c: i32| {
-            ((i64::from(a) * i64::from(b) >> 32) as i32).wrapping_add(c)
+            (((i64::from(a) * i64::from(b)) >> 32) as i32).wrapping_add(c)
         }),
         Type::U64 => map!(|a: u64, b: u64, c: u64| {
-            ((u128::from(a) * u128::from(b) >> 64) as u64).wrapping_add(c)
+            (((u128::from(a) * u128::from(b)) >> 64) as u64).wrapping_add(c)
         }),
         Type::S64 => map!(|a: i64, b: i64, c: i64| {
-            ((i128::from(a) * i128::from(b) >> 64) as i64).wrapping_add(c)
+            (((i128::from(a) * i128::from(b)) >> 64) as i64).wrapping_add(c)
         }),
         _ => return None,
     })

@@ -30,7 +30,7 @@ fn floats(how: &str, ty: Type) -> Option<Map> {
     match how {
         "eq" => float!(|a, b| a == b),
         "equ" => float!(|a, b| a == b || a.is_nan() || b.is_nan()),
-        "ne" => float!(|a, b| a < b || a > b),
+        "ne" => float!(|a, b| a != b && !a.is_nan() && !b.is_nan()),
         "neu" => float!(|a, b| a != b),
         "lt" => float!(|a, b| a < b),
         "ltu" => float!(|a, b| a.is_nan() || b.is_nan() || a < b),

@@ -17,6 +17,15 @@ pub(in crate::ptx) enum Kind {
     Atomic,
 }
 
+/// An access of one lane, as far as all lanes of the instruction share it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    pub(super) space: Space,
+    pub(super) bytes: u32,
+    pub(super) kind: Kind,
+    pub(super) pc: u32,
+}
+
 /// The sectors of global memory that the lanes of an instruction touch.
 struct Sectors {
     touched: [u64; LANES],
@@ -57,10 +66,7 @@ impl Warp {
         cpu: &mut Cpu<'_>,
         lane: usize,
         address: u64,
-        space: Space,
-        bytes: u32,
-        kind: Kind,
-        pc: u32,
+        Reach { space, bytes, kind, pc }: Reach,
     ) -> Result<(*mut u8, Window), Illegal> {
         if !address.is_multiple_of(bytes.into()) {
             return Err(Illegal::Misaligned(bytes));
@@ -114,7 +120,7 @@ impl Warp {
         pc: u32,
         illegal: Illegal,
     ) -> Failure {
-        let (lane, at) = (self.id(cpu, lane), At::new(cpu.program, pc));
+        let (lane, at) = (self.id(cpu, lane), Box::new(At::new(cpu.program, pc)));
         failure(PtxFault::Access { lane, address, bytes, at, illegal })
     }
 
@@ -128,14 +134,14 @@ impl Warp {
     ) -> Result<(), Failure> {
         let bytes = u32::from(access.bytes) * u32::from(access.count);
         let kind = if access.order == Order::Weak { Kind::Load } else { Kind::Atomic };
+        let reach = Reach { space: access.space, bytes, kind, pc };
         let (mut sectors, mut windows) = (Sectors::new(), [false; 3]);
         for lane in bits(lanes.mask) {
             let address = lanes.get(inst.a, lane).wrapping_add_signed(inst.imm);
-            let (pointer, window) =
-                match self.locate(cpu, lane, address, access.space, bytes, kind, pc) {
-                    Ok(found) => found,
-                    Err(why) => return Err(self.illegal(cpu, lane, address, bytes, pc, why)),
-                };
+            let (pointer, window) = match self.locate(cpu, lane, address, reach) {
+                Ok(found) => found,
+                Err(why) => return Err(self.illegal(cpu, lane, address, bytes, pc, why)),
+            };
             note(window, address, &mut sectors, &mut windows);
             if access.count == 1 {
                 // SAFETY: good for the bytes of the access, and aligned to them.
@@ -171,14 +177,14 @@ impl Warp {
     ) -> Result<(), Failure> {
         let bytes = u32::from(access.bytes) * u32::from(access.count);
         let kind = if access.order == Order::Weak { Kind::Store } else { Kind::Atomic };
+        let reach = Reach { space: access.space, bytes, kind, pc };
         let (mut sectors, mut windows) = (Sectors::new(), [false; 3]);
         for lane in bits(lanes.mask) {
             let address = lanes.get(inst.a, lane).wrapping_add_signed(inst.imm);
-            let (pointer, window) =
-                match self.locate(cpu, lane, address, access.space, bytes, kind, pc) {
-                    Ok(found) => found,
-                    Err(why) => return Err(self.illegal(cpu, lane, address, bytes, pc, why)),
-                };
+            let (pointer, window) = match self.locate(cpu, lane, address, reach) {
+                Ok(found) => found,
+                Err(why) => return Err(self.illegal(cpu, lane, address, bytes, pc, why)),
+            };
             note(window, address, &mut sectors, &mut windows);
             for n in 0..usize::from(access.count) {
                 let slot: Slot = match access.count {

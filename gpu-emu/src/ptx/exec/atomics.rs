@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use super::access::Kind;
+use super::access::{Kind, Reach};
 use super::warp::{Cpu, Failure, Warp};
 use crate::ptx::code::{Atomic, AtomicOp, Inst, Order};
 use crate::ptx::fault::Illegal;
@@ -19,10 +19,11 @@ impl Warp {
         pc: u32,
     ) -> Result<(), Failure> {
         let bytes = u32::from(atomic.bytes);
+        let reach = Reach { space: atomic.space, bytes, kind: Kind::Atomic, pc };
         let mut touched = [u64::MAX; 2];
         for lane in bits(lanes.mask) {
             let address = lanes.get(inst.a, lane).wrapping_add_signed(inst.imm);
-            let found = self.locate(cpu, lane, address, atomic.space, bytes, Kind::Atomic, pc);
+            let found = self.locate(cpu, lane, address, reach);
             let pointer = match found {
                 Ok((_, Window::Local(..))) => Err(Illegal::AtomicLocal),
                 Ok((pointer, Window::Global)) => {
