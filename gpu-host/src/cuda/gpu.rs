@@ -329,7 +329,7 @@ impl Device for Cuda {
         let (grid, block) = (shape.grid, shape.block);
         // SAFETY: a kernel of our module with as many bytes as it takes, which the driver copies; what they
         // point to is vouched for by whoever launches.
-        unsafe {
+        let recorded = unsafe {
             let flags = sys::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING as u32;
             gpu.checked("make an event", sys::cuEventCreate(&raw mut event, flags))?;
             let launched = sys::cuLaunchKernel(
@@ -346,11 +346,22 @@ impl Device for Cuda {
                 std::ptr::null_mut(),
             );
             gpu.checked("launch a kernel", launched)?;
-            gpu.checked("record an event", sys::cuEventRecord(event, gpu.kernels))?;
+            sys::cuEventRecord(event, gpu.kernels)
+        };
+        // A kernel can have failed already: that is for whoever waits for it.
+        if !is_fatal(recorded) {
+            check("record an event", recorded)?;
         }
         let number = under_way.begin(call.name, grid, block);
         drop(under_way);
-        Ok(Box::new(CudaLaunch::new(gpu.clone(), number, call.name, shape, event, awake)))
+        Ok(Box::new(CudaLaunch::new(
+            gpu.clone(),
+            number,
+            call.name,
+            shape,
+            (event, recorded),
+            awake,
+        )))
     }
 }
 

@@ -85,6 +85,8 @@ pub(super) struct CudaLaunch {
     kernel: &'static str,
     threads: u64,
     event: sys::CUevent,
+    /// What came of recording it: an error if the kernel had failed by then.
+    recorded: CUresult,
     started: Instant,
     limit: Option<Duration>,
     ended: bool,
@@ -101,7 +103,7 @@ impl CudaLaunch {
         number: u64,
         kernel: &'static str,
         shape: LaunchConfig,
-        event: sys::CUevent,
+        (event, recorded): (sys::CUevent, CUresult),
         awake: Option<AwakeGuard>,
     ) -> CudaLaunch {
         let limit = shape.timeout.or(gpu.timeout);
@@ -113,6 +115,7 @@ impl CudaLaunch {
             kernel,
             threads,
             event,
+            recorded,
             started,
             limit,
             ended: false,
@@ -123,6 +126,9 @@ impl CudaLaunch {
     /// How it stands; an error if the session is lost.
     fn query(&self) -> Result<CUresult, CudaError> {
         let _current = self.gpu.enter()?;
+        if self.recorded != CUresult::CUDA_SUCCESS {
+            return Ok(self.recorded);
+        }
         // SAFETY: our own event, of this context.
         Ok(unsafe { sys::cuEventQuery(self.event) })
     }
