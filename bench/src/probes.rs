@@ -1,7 +1,7 @@
 //! A session with what the probe kernels need.
 
 use crate::Result;
-use gpu_host::{DeviceBuffer, Launch, LaunchConfig, Session, SessionBuilder};
+use gpu_host::{Counts, DeviceBuffer, Launch, LaunchConfig, Session, SessionBuilder};
 use gpu_kernels::probe::{ANSWER, FAILURES, GATE, Probe, SAMPLES};
 use gpu_rt::Kernel;
 use gpufs::{DeviceSlice, Stats};
@@ -46,6 +46,8 @@ pub(crate) struct Outcome {
     pub(crate) answer: u64,
     /// What the page cache counted meanwhile.
     pub(crate) stats: Stats,
+    /// What it cost, where an interpreter ran it.
+    pub(crate) counts: Option<Counts>,
 }
 
 impl Probes {
@@ -85,7 +87,7 @@ impl Probes {
         self.out.copy_from(0, &[0; SAMPLES])?;
         let before = self.session.stats()?;
         let start = Instant::now();
-        self.session.run(kernel, shape, self.args(work))?;
+        let counts = self.session.run(kernel, shape, self.args(work))?.counts;
         let seconds = start.elapsed().as_secs_f64();
         let mut places = [0; SAMPLES];
         self.out.copy_to(0, &mut places)?;
@@ -93,7 +95,7 @@ impl Probes {
             return Err(format!("{}: {} calls failed", kernel.name(), places[FAILURES]).into());
         }
         let stats = since(&before, &self.session.stats()?);
-        Ok(Outcome { seconds, answer: places[ANSWER], stats })
+        Ok(Outcome { seconds, answer: places[ANSWER], stats, counts })
     }
 
     /// The samples of the last run, sorted.

@@ -3,6 +3,7 @@
 pub(crate) mod gpu;
 pub(crate) mod grep;
 pub(crate) mod hits;
+pub(crate) mod instructions;
 pub(crate) mod misses;
 pub(crate) mod requests;
 pub(crate) mod threads;
@@ -35,6 +36,7 @@ pub(crate) const ALL: &[Measure] = &[
     grep::WORDS,
     threads::MEMORY,
     threads::SCALE,
+    instructions::COUNTS,
 ];
 
 impl Measure {

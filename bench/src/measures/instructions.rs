@@ -1,0 +1,100 @@
+//! What calls cost in instructions: the PTX interpreter counts them, and no machine's load changes them.
+
+use super::{Measure, no_commands};
+use crate::Result;
+use crate::data::DataFile;
+use crate::probes::{Probes, Work, same};
+use crate::row::{Better, Row};
+use crate::scale::Scale;
+use crate::stats::Rounds;
+use gpu_host::{Counts, DeviceChoice, LaunchConfig, Module, PtxOptions, Session, SessionBuilder};
+use gpu_kernels::probe::{Probe, nop_throughput, random_pages};
+use gpu_rt::Kernel;
+use std::path::Path;
+
+/// Instructions of PTX.
+pub(crate) const COUNTS: Measure = Measure {
+    name: "instructions",
+    what: "PTX instructions and 32-byte sectors of memory for a request, a hit and a miss of a page, as interpreted",
+    commands: no_commands,
+    run,
+};
+
+/// Bytes of a page.
+const PAGE: u32 = 4096;
+/// Pages, or requests: so many in one launch and twice as many in another, whose difference is free of
+/// what a launch costs once.
+const TIMES: u64 = 256;
+
+/// What one of many costs.
+struct Cost {
+    thread_instructions: f64,
+    warp_instructions: f64,
+    sectors: f64,
+}
+
+fn run(scale: &Scale) -> Result<Vec<Row>> {
+    if gpu_kernels::PTX.is_empty() {
+        return Err(
+            "the kernels are not built as PTX: `cargo run -p ptx-build -- doctor` says why".into(),
+        );
+    }
+    let module = Module::new(gpu_kernels::PTX)?;
+    // One multiprocessor, so that threads take turns in one order.
+    let options = PtxOptions { workers: 1, ..PtxOptions::default() };
+    let builder = || {
+        let device = DeviceChoice::Ptx(options.clone());
+        Session::builder().device(device).module(Some(module.clone())).page_size(PAGE)
+    };
+    let data = DataFile::new(scale)?;
+    let path = scale.dir.join("counted.bin");
+    std::fs::write(&path, data.beginning(2 * TIMES as usize * PAGE as usize)?)?;
+
+    let mut rows = Vec::new();
+    for (lanes, by) in [(1, "one thread"), (32, "32 lanes at once, for each of them")] {
+        for what in ["request", "hit", "miss"] {
+            let cost = cost(&builder, &path, what, lanes)?;
+            let row = |part: &str, unit, figure: f64| {
+                let name = format!("instructions-{what}-{lanes}{part}");
+                Row::new(name, unit, Better::Less, Rounds::from_iter([figure])).note(by)
+            };
+            rows.push(row("", "instructions", cost.thread_instructions));
+            rows.push(row("/warp", "instructions", cost.warp_instructions));
+            rows.push(row("/sectors", "sectors", cost.sectors));
+        }
+    }
+    Ok(rows)
+}
+
+fn cost(
+    builder: &impl Fn() -> SessionBuilder,
+    path: &Path,
+    what: &str,
+    lanes: u32,
+) -> Result<Cost> {
+    let cache = 4 * TIMES * u64::from(PAGE);
+    let counted = |times: u64| -> Result<Counts> {
+        let reads = what != "request";
+        let probes = Probes::new(builder().cache_size(cache), reads.then_some(path), 0)?;
+        let (kernel, work): (&Kernel<Probe>, _) = match reads {
+            true => (&random_pages, times),
+            false => (&nop_throughput, times / u64::from(lanes)),
+        };
+        let work = Work { work, len: PAGE.into(), ..Work::default() };
+        let shape = || LaunchConfig::new(1, lanes);
+        if what == "hit" {
+            probes.run(kernel, shape(), &work)?;
+        }
+        let done = probes.run(kernel, shape(), &work)?;
+        same("hits", done.stats.hits, if what == "hit" { times } else { 0 })?;
+        same("misses", done.stats.misses, if what == "miss" { times } else { 0 })?;
+        done.counts.ok_or_else(|| "the interpreter counts nothing".into())
+    };
+    let (once, twice) = (counted(TIMES)?, counted(2 * TIMES)?);
+    let each = |of: fn(&Counts) -> u64| of(&twice).saturating_sub(of(&once)) as f64 / TIMES as f64;
+    Ok(Cost {
+        thread_instructions: each(|c| c.thread_instructions),
+        warp_instructions: each(|c| c.warp_instructions),
+        sectors: each(|c| c.sectors),
+    })
+}
