@@ -122,7 +122,7 @@ impl Log {
             let lane = lane(line.thread, grid, block);
             match &self.sink {
                 Some(sink) => sink(kernel, lane, line.text),
-                None => eprintln!("[{kernel}] {lane}: {}", line.text),
+                None => eprintln!("[{kernel}: {lane}] {}", line.text),
             }
             state.delivered += 1;
         }
