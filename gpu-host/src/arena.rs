@@ -94,6 +94,26 @@ impl Arena {
         unsafe { std::ptr::write_bytes(start as *mut u8, 0, size) };
     }
 
+    /// Copies from device memory.
+    ///
+    /// # Safety
+    /// As [`Device::read`](crate::Device::read).
+    pub(crate) unsafe fn read(&self, addr: u64, to: &mut [u8]) {
+        assert!(self.contains(addr, to.len()), "not device memory");
+        // SAFETY: within the arena; the caller vouches that no kernel writes it.
+        unsafe { std::ptr::copy_nonoverlapping(addr as *const u8, to.as_mut_ptr(), to.len()) };
+    }
+
+    /// Copies to device memory.
+    ///
+    /// # Safety
+    /// As [`Device::write`](crate::Device::write).
+    pub(crate) unsafe fn write(&self, addr: u64, from: &[u8]) {
+        assert!(self.contains(addr, from.len()), "not device memory");
+        // SAFETY: within the arena; the caller vouches that no kernel uses it.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), addr as *mut u8, from.len()) };
+    }
+
     /// Whether a range lies within the arena.
     pub(crate) fn contains(&self, addr: u64, len: usize) -> bool {
         let base = self.base.as_ptr() as u64;
