@@ -206,7 +206,7 @@ impl MountLayout {
         self.data
     }
 
-    /// Where the mount's counters lie, from its base: [`STATS_LINES`](crate::stats::STATS_LINES)
+    /// Where the mount's counters lie, from its base: [`STATS_LINES`]
     /// lines of eight words.
     pub fn stats(&self) -> u64 {
         self.header.stats

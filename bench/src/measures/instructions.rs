@@ -22,8 +22,8 @@ pub(crate) const COUNTS: Measure = Measure {
 
 /// Bytes of a page.
 const PAGE: u32 = 4096;
-/// Pages, or requests: so many in one launch and twice as many in another, whose difference is free of
-/// what a launch costs once.
+/// Pages, or requests, at most: so many in one launch and twice as many in another, whose difference
+/// is free of what a launch costs once.
 const TIMES: u64 = 256;
 
 /// What one of many costs.
@@ -48,12 +48,15 @@ fn run(scale: &Scale) -> Result<Vec<Row>> {
     };
     let data = DataFile::new(scale)?;
     let path = scale.dir.join("counted.bin");
-    std::fs::write(&path, data.beginning(2 * TIMES as usize * PAGE as usize)?)?;
+    // A power of two, as `random_pages` wants it, so that each page comes once.
+    let pages = (data.len() / u64::from(PAGE)).clamp(1, 2 * TIMES);
+    let times = (1 << pages.ilog2()) / 2;
+    std::fs::write(&path, data.beginning(2 * times as usize * PAGE as usize)?)?;
 
     let mut rows = Vec::new();
     for (lanes, by) in [(1, "one thread"), (32, "32 lanes at once, for each of them")] {
         for what in ["request", "hit", "miss"] {
-            let cost = cost(&builder, &path, what, lanes)?;
+            let cost = cost(&builder, &path, what, lanes, times)?;
             let row = |part: &str, unit, figure: f64| {
                 let name = format!("instructions-{what}-{lanes}{part}");
                 Row::new(name, unit, Better::Less, Rounds::from_iter([figure])).note(by)
@@ -71,8 +74,9 @@ fn cost(
     path: &Path,
     what: &str,
     lanes: u32,
+    times: u64,
 ) -> Result<Cost> {
-    let cache = 4 * TIMES * u64::from(PAGE);
+    let cache = 4 * times * u64::from(PAGE);
     let counted = |times: u64| -> Result<Counts> {
         let reads = what != "request";
         let probes = Probes::new(builder().cache_size(cache), reads.then_some(path), 0)?;
@@ -90,8 +94,8 @@ fn cost(
         same("misses", done.stats.misses, if what == "miss" { times } else { 0 })?;
         done.counts.ok_or_else(|| "the interpreter counts nothing".into())
     };
-    let (once, twice) = (counted(TIMES)?, counted(2 * TIMES)?);
-    let each = |of: fn(&Counts) -> u64| of(&twice).saturating_sub(of(&once)) as f64 / TIMES as f64;
+    let (once, twice) = (counted(times)?, counted(2 * times)?);
+    let each = |of: fn(&Counts) -> u64| of(&twice).saturating_sub(of(&once)) as f64 / times as f64;
     Ok(Cost {
         thread_instructions: each(|c| c.thread_instructions),
         warp_instructions: each(|c| c.warp_instructions),
