@@ -9,7 +9,7 @@ use crate::port::Pool;
 use crate::stats::Count;
 use bytemuck::{Pod, Zeroable};
 use gpu_abi::request::{WINDOW_DEVICE, WINDOW_SLOTS};
-use gpu_abi::{Errno, Op, OpenFlags, Request};
+use gpu_abi::{DeviceSlice, Errno, Op, OpenFlags, Request};
 use gpu_rt::{Group, mem};
 
 /// The longest buffer of one request in device memory (clause V5).
@@ -61,22 +61,16 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         }
         // By one open: what is read then is of one file, even if another takes its name.
         let file = self.open(group, path, OpenOptions::new().once())?;
-        // SAFETY: the caller's buffer, exclusively ours until this returns.
-        let result =
-            file.read_at(group, unsafe { core::slice::from_raw_parts_mut(buf.0, buf.1) }, 0);
+        let result = file.read_at(group, DeviceSlice::new(buf.0 as u64, buf.1 as u64), 0);
         file.close(group);
         result
     }
 
     /// A leader's part of [`Fs::read`]: the request, and what is left to copy.
     fn read_whole<G: Group>(&self, path: &[u8], buf: (*mut u8, usize)) -> (mem::Plan, Outcome) {
-        let failed = |e: Errno| {
+        self.request_whole::<G>(path, buf).unwrap_or_else(|e| {
             (mem::Plan::NOTHING, Outcome { errno: e.raw(), cell: NO_CELL, ..Outcome::zeroed() })
-        };
-        match self.request_whole::<G>(path, buf) {
-            Ok(done) => done,
-            Err(e) => failed(e),
-        }
+        })
     }
 
     fn request_whole<G: Group>(

@@ -46,17 +46,12 @@ pub struct OutputArena {
 impl OutputArena {
     /// The arena for a launch that may fill `words` words.
     fn room(&mut self, session: &Session, words: usize) -> Result<DeviceSlice<u64>, HostError> {
-        if self.device.as_ref().is_none_or(|buffer| buffer.len() < words) {
-            // What was there goes first.
-            self.device = None;
-        }
-        let buffer = match self.device.take() {
+        // One that is too small goes before the next is made.
+        let buffer = match self.device.take().filter(|buffer| buffer.len() >= words) {
             Some(buffer) => buffer,
             None => session.alloc(words.next_power_of_two())?,
         };
-        let slice = buffer.slice().slice(0, words);
-        self.device = Some(buffer);
-        Ok(slice)
+        Ok(self.device.insert(buffer).slice().slice(0, words))
     }
 
     /// The launch has ended and filled `used` words.

@@ -100,10 +100,8 @@ fn key(name: &[u8], kind: FileType) -> u64 {
 fn order(a: &[u8], a_kind: FileType, b: &[u8], b_kind: FileType) -> Ordering {
     let common = a.len().min(b.len());
     a[..common].cmp(&b[..common]).then_with(|| {
-        let rest = |name: &[u8], kind| {
-            name[common..].iter().copied().chain(slash(kind)).collect::<Vec<u8>>()
-        };
-        rest(a, a_kind).cmp(&rest(b, b_kind))
+        let a = a[common..].iter().copied().chain(slash(a_kind));
+        a.cmp(b[common..].iter().copied().chain(slash(b_kind)))
     })
 }
 

@@ -208,15 +208,14 @@ fn test(at: u8, bytes: &Bytes) -> (f64, ByteTest) {
 mod tests {
     use super::*;
 
+    fn hir(pattern: &str) -> Hir {
+        let mut parser = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build();
+        parser.parse(pattern).unwrap()
+    }
+
     /// Offsets that are tested, and whether the shape starts where the match does.
     fn of(pattern: &str) -> Option<(Vec<u8>, bool)> {
-        let hir = regex_syntax::ParserBuilder::new()
-            .unicode(false)
-            .utf8(false)
-            .build()
-            .parse(pattern)
-            .unwrap();
-        shape(&hir).map(|s| (s.tests.iter().map(|t| t.at).collect(), s.at_start))
+        shape(&hir(pattern)).map(|s| (s.tests.iter().map(|t| t.at).collect(), s.at_start))
     }
 
     #[test]
@@ -231,13 +230,7 @@ mod tests {
     #[test]
     fn tests_let_all_of_a_class_pass() {
         for pattern in ["[a-z]", "[A-Za-z]", "[0-9_]", "[^x]", "[\\x00-\\xff]", "[Kk]"] {
-            let hir = regex_syntax::ParserBuilder::new()
-                .unicode(false)
-                .utf8(false)
-                .build()
-                .parse(pattern)
-                .unwrap();
-            let one = shape(&hir).unwrap().tests[0];
+            let one = shape(&hir(pattern)).unwrap().tests[0];
             let regex = regex_automata::dfa::regex::Regex::builder()
                 .syntax(regex_automata::util::syntax::Config::new().unicode(false).utf8(false))
                 .build(pattern)

@@ -58,6 +58,17 @@ pub struct Hit {
     pub sure: bool,
 }
 
+impl Hit {
+    /// The line, if it is one to report after this verdict on it.
+    fn judged(self, verdict: Verdict) -> Option<Hit> {
+        match verdict {
+            Verdict::Yes => Some(self),
+            Verdict::No => None,
+            Verdict::Undecided => Some(Hit { sure: false, ..self }),
+        }
+    }
+}
+
 /// A program made ready to search.
 pub struct Matcher<'p> {
     program: &'p Program<'p>,
@@ -121,15 +132,12 @@ impl<'p> Matcher<'p> {
         let mut from = from;
         while from < hay.len() {
             let (start, end) = self.candidate(hay, from)?;
-            let mut hit = line_around(hay, from, start, eol, true);
+            let hit = line_around(hay, from, start, eol, true);
             if end <= hit.end {
-                match self.accept(&hay[hit.start..hit.end], start - hit.start, end - start) {
-                    Verdict::Yes => return Some(hit),
-                    Verdict::No => {}
-                    Verdict::Undecided => {
-                        hit.sure = false;
-                        return Some(hit);
-                    }
+                let line = &hay[hit.start..hit.end];
+                let verdict = self.accept(line, start - hit.start, end - start);
+                if let Some(hit) = hit.judged(verdict) {
+                    return Some(hit);
                 }
             }
             from = hit.end + 1;
@@ -214,7 +222,7 @@ impl<'p> Matcher<'p> {
                     starts => Some((at, starts)),
                 }
             })?;
-            let mut hit = line_around(hay, from, at, eol, true);
+            let hit = line_around(hay, from, at, eol, true);
             let verdict = match starts {
                 Verdict::No => {
                     from = hit.start;
@@ -227,13 +235,8 @@ impl<'p> Matcher<'p> {
                 }
                 verdict => verdict,
             };
-            match verdict {
-                Verdict::Yes => return Some(hit),
-                Verdict::No => {}
-                Verdict::Undecided => {
-                    hit.sure = false;
-                    return Some(hit);
-                }
+            if let Some(hit) = hit.judged(verdict) {
+                return Some(hit);
             }
             from = hit.end + 1;
         }

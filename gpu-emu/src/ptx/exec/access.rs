@@ -143,23 +143,17 @@ impl Warp {
                 Err(why) => return Err(self.illegal(cpu, lane, address, bytes, pc, why)),
             };
             note(window, address, &mut sectors, &mut windows);
-            if access.count == 1 {
-                // SAFETY: good for the bytes of the access, and aligned to them.
-                let value = unsafe { read(pointer, access.bytes, access.order) };
-                let value = match access.signed {
-                    Some(width) => signed(value, access.bytes, width),
-                    None => value,
+            for n in 0..usize::from(access.count) {
+                let slot: Slot = match access.count {
+                    1 => inst.d,
+                    _ => cpu.program.lists[inst.d.number() + n],
                 };
-                lanes.set(inst.d, lane, value);
-            } else {
-                for n in 0..usize::from(access.count) {
-                    // SAFETY: the same, element by element.
-                    let value = unsafe {
-                        read(pointer.add(n * usize::from(access.bytes)), access.bytes, access.order)
-                    };
-                    let value = access.signed.map_or(value, |w| signed(value, access.bytes, w));
-                    lanes.set(cpu.program.lists[inst.d.number() + n], lane, value);
-                }
+                // SAFETY: good for the bytes of the access, and aligned to them.
+                let value = unsafe {
+                    read(pointer.add(n * usize::from(access.bytes)), access.bytes, access.order)
+                };
+                let value = access.signed.map_or(value, |w| signed(value, access.bytes, w));
+                lanes.set(slot, lane, value);
             }
         }
         cpu.counts.loads += u64::from(windows[0]);
