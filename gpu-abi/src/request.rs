@@ -25,6 +25,27 @@ pub enum Op {
     /// slot into the buffer: what [`Op::Open`], [`Op::Read`] and [`Op::Close`] do, in one request.
     /// `value` = bytes read.
     ReadFile = 7,
+    /// Writes the `len` bytes of the buffer at `offset` of `handle`. `value` = bytes written.
+    Write = 8,
+    /// Writes several pieces ([`Run`]) to `handle`, in their order: the buffer, in the cell's slot,
+    /// is a table of them, and `window` says where their bytes are. `value` = bytes written.
+    WriteRuns = 9,
+    /// Writes the buffer at the end of `handle`, wherever that is then. `value` = bytes written,
+    /// detail\[0\] = the offset of the first.
+    Append = 10,
+    /// Waits until what was written to `handle` is on stable storage: fsync(2), or fdatasync(2) with
+    /// [`SYNC_DATA`].
+    Sync = 11,
+    /// Makes the file of `handle` `offset` bytes long. Detail = [`FileInfo`] after that.
+    Truncate = 12,
+    /// Removes the name in the transfer slot: a file's, or an empty directory's with
+    /// [`OpenFlags::DIRECTORY`].
+    Unlink = 13,
+    /// Renames: the buffer holds the old path, of `path_len` bytes, and then the new one. A file that
+    /// has the new name is replaced, unless [`RENAME_NO_REPLACE`] is set.
+    Rename = 14,
+    /// Makes a directory with the name in the transfer slot.
+    MakeDir = 15,
 }
 
 impl Op {
@@ -38,6 +59,14 @@ impl Op {
             5 => Op::Stat,
             6 => Op::ReadDir,
             7 => Op::ReadFile,
+            8 => Op::Write,
+            9 => Op::WriteRuns,
+            10 => Op::Append,
+            11 => Op::Sync,
+            12 => Op::Truncate,
+            13 => Op::Unlink,
+            14 => Op::Rename,
+            15 => Op::MakeDir,
             _ => return None,
         })
     }
@@ -55,6 +84,11 @@ pub const WINDOW_DEVICE: u8 = 1;
 /// Longest path that a request can name, in bytes (Linux's `PATH_MAX` less its NUL).
 pub const PATH_MAX: usize = 4095;
 
+/// [`Request::flags`] for [`Op::Sync`]: the file's times need not be stored.
+pub const SYNC_DATA: u8 = 1;
+/// [`Request::flags`] for [`Op::Rename`]: `EEXIST` if the new name is taken.
+pub const RENAME_NO_REPLACE: u8 = 1;
+
 /// How to open a file: the bits of [`Request::flags`] for [`Op::Open`] and [`Op::ReadFile`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(transparent)]
@@ -67,8 +101,14 @@ impl OpenFlags {
     pub const DIRECTORY: OpenFlags = OpenFlags(2);
     /// Do not follow a symbolic link in the last component (`ELOOP`).
     pub const NO_FOLLOW: OpenFlags = OpenFlags(4);
+    /// For writing.
+    pub const WRITE: OpenFlags = OpenFlags(8);
+    /// Make it, with the process's usual permissions, if there is none. Needs [`OpenFlags::WRITE`].
+    pub const CREATE: OpenFlags = OpenFlags(16);
+    /// `EEXIST` if there is one. Needs [`OpenFlags::CREATE`].
+    pub const EXCLUSIVE: OpenFlags = OpenFlags(32);
     /// Every bit that means something.
-    pub const ALL: u8 = 7;
+    pub const ALL: u8 = 63;
 
     /// Whether all bits of `other` are set.
     pub const fn contains(self, other: OpenFlags) -> bool {
@@ -112,11 +152,31 @@ pub struct Request {
     pub len: u32,
     /// The completion's sequence word will take this value: differs from its present one.
     pub tag: u32,
-    /// Length of the path at the beginning of the cell's transfer slot, for [`Op::ReadFile`]; else 0.
+    /// Length of the path at the beginning of the cell's transfer slot, for [`Op::ReadFile`], and of
+    /// the old path for [`Op::Rename`]; else 0.
     pub path_len: u32,
     /// Must be 0.
     pub reserved: [u32; 5],
 }
+
+/// A piece of [`Op::WriteRuns`]: a record of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Run {
+    /// Byte offset in the file.
+    pub offset: u64,
+    /// Byte offset of the bytes within the request's window.
+    pub buf: u64,
+    /// How many they are: at least 1.
+    pub len: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+/// Runs that one request can have.
+pub const RUNS_MAX: usize = 256;
+/// Bytes that all runs of a request can have together.
+pub const RUNS_BYTES_MAX: u64 = 4 << 20;
 
 /// The answer, in a cell of its own: a cache line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -255,6 +315,9 @@ const _: () = {
     assert!(size_of::<Completion>() == 64);
     assert!(size_of::<FileInfo>() == 48);
     assert!(size_of::<DirRecord>() == 24);
+    assert!(size_of::<Run>() == 24);
+    // The longest table fits in a transfer slot of the usual smallest size.
+    assert!(RUNS_MAX * size_of::<Run>() <= 8192);
     assert!(core::mem::offset_of!(Request, cell) == 8);
     assert!(core::mem::offset_of!(Request, offset) == 16);
     assert!(core::mem::offset_of!(Request, len) == 32);

@@ -103,6 +103,14 @@ impl Limits {
                 Valid::Stat { subject: Subject::Path(self.path(r)?) }
             }
             Op::Stat => Valid::Stat { subject: Subject::Handle(r.handle) },
+            Op::Write
+            | Op::WriteRuns
+            | Op::Append
+            | Op::Sync
+            | Op::Truncate
+            | Op::Unlink
+            | Op::Rename
+            | Op::MakeDir => return Err(Errno::EROFS.into()),
             Op::ReadDir => {
                 Valid::ReadDir { handle: r.handle, cookie: r.offset, buffer: self.buffer(r)? }
             }
