@@ -184,6 +184,8 @@ fn since(before: &Stats, after: &Stats) -> Stats {
         prefetches: after.prefetches - before.prefetches,
         waits: after.waits - before.waits,
         opens: after.opens - before.opens,
+        writebacks: after.writebacks - before.writebacks,
+        bytes_written: after.bytes_written - before.bytes_written,
     }
 }
 

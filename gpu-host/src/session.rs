@@ -10,7 +10,8 @@ use gpu_abi::{RegionConfig, RegionLayout};
 use gpu_emu::{LaunchConfig, LaunchReport};
 use gpu_rt::Kernel;
 use gpufs::{
-    Clock, Eviction, Fs, HashIndex, MountConfig, MountLayout, PageIndex, Stats, stats::STATS_LINES,
+    Clock, Eviction, Fs, HashIndex, MountConfig, MountLayout, PageIndex, Stats,
+    stats::{STATS_LINES, STATS_WORDS},
 };
 use host_daemon::{Daemon, DeviceWindow, EngineChoice, Grant, Options, RegionMemory};
 use std::marker::PhantomData;
@@ -328,7 +329,7 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
     /// # Errors
     /// If the device fails.
     pub fn stats(&self) -> Result<Stats, HostError> {
-        let mut lines = [[0u64; 8]; STATS_LINES];
+        let mut lines = [[0u64; STATS_WORDS]; STATS_LINES];
         // SAFETY: the mount's own counters. Kernels may count on: words are read whole or not yet
         // counted.
         unsafe { self.device.read(self.stats, bytemuck::cast_slice_mut(&mut lines))? };

@@ -133,7 +133,7 @@ fn scan<G: Group>(args: &Probe, group: &G, pick: impl Fn(u64, u64) -> u64) {
         sum = sum.wrapping_add(args.first_word(group, &file, pick(n, pages)));
     }
     args.add(group, sum);
-    file.close(group);
+    file.close(group).ok();
 }
 
 /// One after the other, around and around.
@@ -173,7 +173,7 @@ pub fn stride_pages(args: Probe) {
         n += thread::count();
     }
     args.add(&Thread, sum);
-    file.close(&Thread);
+    file.close(&Thread).ok();
 }
 
 /// As [`scan_pages`], in an order that jumps about.
@@ -215,7 +215,7 @@ fn read_hits<G: Group>(args: &Probe, group: &G, number: u64) {
         group.sync();
     }
     args.add(group, sum);
-    file.close(group);
+    file.close(group).ok();
 }
 
 /// Reads `len` bytes at a time into a buffer of each thread's; adds up the first words.
@@ -289,6 +289,6 @@ pub fn park(args: Probe) {
     args.add(&Thread, 1);
     while wait_while_eq(args.gate(), 0, PARK_NS) == 0 {}
     if let Some(file) = file {
-        file.close(&Thread);
+        file.close(&Thread).ok();
     }
 }

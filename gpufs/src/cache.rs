@@ -5,21 +5,18 @@
 use crate::evict::Eviction;
 use crate::file::File;
 use crate::frame::PageKey;
+use crate::frames::Room;
 use crate::index::{Entry, PageIndex};
 use crate::inflight::{IDLE, NO_FRAME, OWNED};
 use crate::mount::Fs;
 use crate::port::{Patience, Pool};
 use crate::stats::Count;
+use crate::writeback::Wrote;
 use bytemuck::{Pod, Zeroable};
 use gpu_abi::request::{WINDOW_DEVICE, WINDOW_SLOTS};
 use gpu_abi::{Errno, Op, Request};
 use gpu_rt::Group;
 use gpu_rt::atomic::Ordering;
-
-/// How long to look for a frame, while nobody else gets one either, before saying `EBUSY`.
-const BUSY_AFTER_NS: u64 = 200_000_000;
-/// How long threads that wait for a frame trust others to tell them of one.
-const LOOK_AGAIN_NS: u64 = 2_000_000;
 
 /// A pinned page.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -40,16 +37,35 @@ pub(crate) enum Located {
     Absent,
 }
 
-/// What a leader found, for its group.
+/// How far a leader came, for its group.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Found {
-    page: Page,
-    /// The cell whose transfer slot still holds the bytes, or [`NO_CELL`].
-    cell: u32,
+pub(crate) struct Found {
+    /// The page; in [`Found::DIRTY`] and [`Found::WASH`], that of another page, to be written back.
+    pub(crate) page: Page,
+    /// The cell that is still ours, unless it is [`NO_CELL`].
+    pub(crate) cell: u32,
+    /// One of the below.
+    pub(crate) what: u32,
 }
 
-const NO_CELL: u32 = u32::MAX;
+impl Found {
+    /// The page is there, and pinned.
+    pub(crate) const READY: u32 = 0;
+    /// Its bytes are in the cell's transfer slot, its frame is BUSY.
+    const SLOT: u32 = 1;
+    /// Its frame is BUSY, and the caller, who writes all of it, fills it.
+    pub(crate) const FRESH: u32 = 2;
+    /// It is entered as being fetched, and for want of a clean page this one is to be written back
+    /// first, by way of the cell.
+    const DIRTY: u32 = 3;
+    /// The same, but the page is not entered: the search begins anew after that.
+    const WASH: u32 = 4;
+}
+
+pub(crate) const NO_CELL: u32 = u32::MAX;
+/// How many pages whoever needs a frame tries to write back before it gives up.
+const VICTIMS: u32 = 4;
 
 impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// Looks for a page, and pins it if it is there.
@@ -68,6 +84,15 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             }
         });
         found.unwrap_or(Located::Absent)
+    }
+
+    /// Looks for a page, and leaves it alone.
+    pub(crate) fn locate_unpinned(&self, key: PageKey) -> Located {
+        let located = self.locate(key);
+        if let Located::Pinned(page) = located {
+            self.unpin(page, false);
+        }
+        located
     }
 
     /// Pins a page if it is in the cache.
@@ -92,46 +117,114 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         file: &File<I, E>,
         number: u32,
     ) -> Result<Page, Errno> {
-        let key = PageKey::new(file.version(), number);
-        let found = self.by_leader(group, || {
-            if let Some(page) = self.pin_if_cached(key) {
-                return Ok(Found { page, cell: NO_CELL });
-            }
-            self.find_or_fetch::<G>(file, key)
-        })?;
-        if found.cell != NO_CELL {
-            let slot = self.region().slot(found.cell).ok_or(Errno::EPROTO)?;
-            let data = self.frame_data(found.page.frame);
-            // SAFETY: the frame is BUSY and ours, the slot belongs to our cell, whose answer has
-            // come; both hold a page, and `len` is at most that.
-            unsafe { gpu_rt::mem::copy(group, data, slot, found.page.len as usize) };
-            group.sync();
-            if group.is_leader() {
-                self.publish_page(key, found.cell, found.page);
-            }
-        }
-        Ok(found.page)
+        Ok(self.pin_or_begin(group, file, number, false)?.page)
     }
 
-    /// A leader's part of [`Fs::pin`], when a first look found nothing.
-    fn find_or_fetch<G: Group>(&self, file: &File<I, E>, key: PageKey) -> Result<Found, Errno> {
+    /// Pins page `number` of `file` for the group. If it is not there it is fetched, or, if it is to be
+    /// `fresh`, left to the caller: [`Found::FRESH`].
+    pub(crate) fn pin_or_begin<G: Group>(
+        &self,
+        group: &G,
+        file: &File<I, E>,
+        number: u32,
+        fresh: bool,
+    ) -> Result<Found, Errno> {
+        let key = PageKey::new(file.version(), number);
+        let mut found = self.by_leader(group, || {
+            if let Some(page) = self.pin_if_cached(key) {
+                return Ok(Found { page, cell: NO_CELL, what: Found::READY });
+            }
+            self.find_or_begin::<G>(file, key, fresh)
+        })?;
+        let mut victims = 0;
+        loop {
+            match found.what {
+                Found::SLOT => {
+                    self.fill_from_slot(group, file, found)?;
+                    found.page.len = self.valid_bytes(file, found.page.len);
+                    if group.is_leader() {
+                        self.publish_page(key, found.cell, found.page);
+                    }
+                    found.what = Found::READY;
+                }
+                Found::DIRTY | Found::WASH => {
+                    victims += 1;
+                    let written = self.write_back(group, found.page.frame, found.cell);
+                    if written == Ok(Wrote::Lost) {
+                        return Err(Errno::EIO);
+                    }
+                    found = self.by_leader(group, || {
+                        // A page that cannot be written stays; another may go.
+                        let written = if victims < VICTIMS { Ok(()) } else { written.map(drop) };
+                        if found.what == Found::DIRTY {
+                            return self.go_on::<G>(file, key, found.cell, fresh, written);
+                        }
+                        self.release_cell(found.cell);
+                        written?;
+                        self.find_or_begin::<G>(file, key, fresh)
+                    })?;
+                    continue;
+                }
+                _ => {}
+            }
+            if file.is_live()
+                && found.what == Found::READY
+                && found.page.len < self.page_size() as u32
+            {
+                found.page.len = self.by_leader(group, || self.make_whole(found.page))?;
+            }
+            return Ok(found);
+        }
+    }
+
+    /// Valid bytes of a page of which the host had `len`: where a file is written, all. Those past its end
+    /// are zeroes.
+    fn valid_bytes(&self, file: &File<I, E>, len: u32) -> u32 {
+        if file.is_live() { self.page_size() as u32 } else { len }
+    }
+
+    /// Copies a page from the transfer slot to its frame.
+    fn fill_from_slot<G: Group>(
+        &self,
+        group: &G,
+        file: &File<I, E>,
+        found: Found,
+    ) -> Result<(), Errno> {
+        let slot = self.region().slot(found.cell).ok_or(Errno::EPROTO)?;
+        let data = self.frame_data(found.page.frame);
+        let len = found.page.len as usize;
+        let rest = self.valid_bytes(file, found.page.len) as usize - len;
+        // SAFETY: the frame is BUSY and ours, the slot belongs to our cell, whose answer has come; both
+        // hold a page, and `len` and `rest` together are at most that.
+        unsafe {
+            gpu_rt::mem::copy(group, data, slot, len);
+            gpu_rt::mem::fill(group, data.add(len), 0, rest);
+        }
+        group.sync();
+        Ok(())
+    }
+
+    /// A leader's part of [`Fs::pin_or_begin`], when a first look found nothing.
+    fn find_or_begin<G: Group>(
+        &self,
+        file: &File<I, E>,
+        key: PageKey,
+        fresh: bool,
+    ) -> Result<Found, Errno> {
         let mut patience = Patience::new();
         loop {
             match self.locate(key) {
                 Located::Pinned(page) => {
                     self.note_hit(page);
-                    return Ok(Found { page, cell: NO_CELL });
+                    return Ok(Found { page, cell: NO_CELL, what: Found::READY });
                 }
                 Located::InFlight { cell, turn } => {
                     let record = self.in_flight(cell);
                     if record.adopt(key.0) {
-                        self.count(Count::Hits, 1);
-                        self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
-                        if let Some(found) = self.finish_adopted(cell)? {
-                            self.read_ahead(file, key.page());
-                            return Ok(found);
+                        match self.adopted(file, key, cell)? {
+                            Some(found) => return Ok(found),
+                            None => continue,
                         }
-                        continue;
                     }
                     self.count(Count::Waits, 1);
                     patience.wait(&self.region(), &record.turn, turn)?;
@@ -143,7 +236,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                     let cell = self.claim(self.read_pool())?;
                     if self.begin(key, cell, OWNED) {
                         self.count(Count::Misses, 1);
-                        return self.fetch::<G>(file, key, cell);
+                        return self.go_on::<G>(file, key, cell, fresh, Ok(()));
                     }
                     self.release_cell(cell);
                     // Another thread was faster, or the page's old frame is on its way out.
@@ -151,6 +244,40 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 }
             }
         }
+    }
+
+    /// Goes on with a prefetched page that the caller has adopted. `None` if the prefetch had failed.
+    fn adopted(&self, file: &File<I, E>, key: PageKey, cell: u32) -> Result<Option<Found>, Errno> {
+        let record = self.in_flight(cell);
+        if record.frame.load(Ordering::Relaxed) == NO_FRAME {
+            // Through a slot: the frame comes last.
+            match self.take_frame() {
+                Ok(Room::Frame(frame)) => record.frame.store(frame, Ordering::Relaxed),
+                Ok(Room::Dirty(frame)) => {
+                    // This cell is taken by the read: the page waits until another one is written back by
+                    // way of a cell of its own, which nobody may wait for while holding this.
+                    record.give_up();
+                    let page = Page { frame, len: 0 };
+                    let cell = self.claim(Pool::Slots)?;
+                    return Ok(Some(Found { page, cell, what: Found::WASH }));
+                }
+                Err(e) => {
+                    self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
+                    // The read may be under way still; its slot is ours until it ends.
+                    self.wait_for(cell, record.tag.load(Ordering::Relaxed))?.result().ok();
+                    record.fail(e);
+                    self.abandon(key, cell, None);
+                    return Err(e);
+                }
+            }
+        }
+        self.count(Count::Hits, 1);
+        self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
+        let found = self.finish_adopted(Some(file), cell)?;
+        if found.is_some() {
+            self.read_ahead(file, key.page());
+        }
+        Ok(found)
     }
 
     /// The cells that page reads use.
@@ -188,23 +315,38 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         false
     }
 
-    /// Fetches a page that [`Fs::begin`] entered, and waits for it.
-    fn fetch<G: Group>(&self, file: &File<I, E>, key: PageKey, cell: u32) -> Result<Found, Errno> {
-        let frame = match self.take_frame(true) {
-            Ok(frame) => frame,
+    /// Goes on with a page that [`Fs::begin`] entered: takes a frame and fetches it, unless it is to be
+    /// fresh, or says which page is to be `written` back before.
+    fn go_on<G: Group>(
+        &self,
+        file: &File<I, E>,
+        key: PageKey,
+        cell: u32,
+        fresh: bool,
+        written: Result<(), Errno>,
+    ) -> Result<Found, Errno> {
+        let frame = match written.and_then(|()| self.take_frame()) {
+            Ok(Room::Frame(frame)) => frame,
+            Ok(Room::Dirty(frame)) => {
+                return Ok(Found { page: Page { frame, len: 0 }, cell, what: Found::DIRTY });
+            }
             Err(e) => {
                 self.in_flight(cell).fail(e);
                 self.abandon(key, cell, None);
                 return Err(e);
             }
         };
+        if fresh {
+            let len = self.page_size() as u32;
+            return Ok(Found { page: Page { frame, len }, cell, what: Found::FRESH });
+        }
         let tag = self.post::<G>(cell, self.read_request(file, key.page(), cell, frame))?;
         self.read_ahead(file, key.page());
         let answer = self.wait_for(cell, tag)?.result();
         if let Err(e) = answer {
             self.in_flight(cell).fail(e);
         }
-        self.arrived(key, cell, frame, answer)
+        self.arrived(Some(file), key, cell, frame, answer)
     }
 
     /// The request that reads a page into a frame, or into the cell's transfer slot.
@@ -235,6 +377,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// The answer to a page's read is there: the page is published, unless it lies in a slot.
     fn arrived(
         &self,
+        file: Option<&File<I, E>>,
         key: PageKey,
         cell: u32,
         frame: u32,
@@ -248,42 +391,34 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             }
         };
         self.count(Count::BytesFetched, u64::from(len));
-        let page = Page { frame, len };
         if !self.is_direct() {
-            return Ok(Found { page, cell });
+            return Ok(Found { page: Page { frame, len }, cell, what: Found::SLOT });
         }
+        let valid = file.map_or(len, |file| self.valid_bytes(file, len));
+        // SAFETY: the frame is BUSY and ours, and a page long.
+        unsafe {
+            self.frame_data(frame).add(len as usize).write_bytes(0, (valid - len) as usize);
+        }
+        let page = Page { frame, len: valid };
         self.publish_page(key, cell, page);
-        Ok(Found { page, cell: NO_CELL })
+        Ok(Found { page, cell: NO_CELL, what: Found::READY })
     }
 
-    /// Takes over a prefetched page: waits for its bytes. `None` if the prefetch had failed: the
-    /// page is then absent again.
-    fn finish_adopted(&self, cell: u32) -> Result<Option<Found>, Errno> {
+    /// Finishes a prefetched page that has a frame: waits for its bytes. `None` if the prefetch had
+    /// failed: the page is then absent again.
+    fn finish_adopted(&self, file: Option<&File<I, E>>, cell: u32) -> Result<Option<Found>, Errno> {
         let record = self.in_flight(cell);
         let key = PageKey(record.key.load(Ordering::Relaxed));
-        let frame = match record.frame.load(Ordering::Relaxed) {
-            // Through a slot: the frame comes last.
-            NO_FRAME => match self.take_frame(true) {
-                Ok(frame) => frame,
-                Err(e) => {
-                    // The read may be under way still; its slot is ours until it ends.
-                    self.wait_for(cell, record.tag.load(Ordering::Relaxed))?.result().ok();
-                    record.fail(e);
-                    self.abandon(key, cell, None);
-                    return Err(e);
-                }
-            },
-            frame => frame,
-        };
+        let frame = record.frame.load(Ordering::Relaxed);
         let answer = self.wait_for(cell, record.tag.load(Ordering::Relaxed))?.result();
-        Ok(self.arrived(key, cell, frame, answer).ok())
+        Ok(self.arrived(file, key, cell, frame, answer).ok())
     }
 
     /// As [`Fs::finish_adopted`], for a page that nobody came for: it joins the cache unpinned.
     pub(crate) fn settle_adopted(&self, cell: u32) -> Result<(), Errno> {
         let key = PageKey(self.in_flight(cell).key.load(Ordering::Relaxed));
-        if let Some(found) = self.finish_adopted(cell)? {
-            if found.cell != NO_CELL {
+        if let Some(found) = self.finish_adopted(None, cell)? {
+            if found.what == Found::SLOT {
                 let slot = self.region().slot(cell).ok_or(Errno::EPROTO)?;
                 let data = self.frame_data(found.page.frame);
                 // SAFETY: as in `pin`, by this thread alone.
@@ -296,7 +431,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// BUSY frame → READY with one pin, in the index; the cell is given back.
-    fn publish_page(&self, key: PageKey, cell: u32, page: Page) {
+    pub(crate) fn publish_page(&self, key: PageKey, cell: u32, page: Page) {
         self.frames()[page.frame as usize].publish(key, page.len, 1);
         self.pages().replace(key, Entry::in_flight(cell), Entry::frame(page.frame));
         self.retire(cell);
@@ -318,179 +453,5 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         record.state.store(IDLE, Ordering::Relaxed);
         record.change_turn();
         self.release_cell(cell);
-    }
-
-    /// A BUSY frame for the caller: a free one, or an evicted page's. Waits if `wait`.
-    pub(crate) fn take_frame(&self, wait: bool) -> Result<u32, Errno> {
-        let globals = self.globals();
-        // Where others wait already there is nothing to be found by looking.
-        let queue = globals.frame_waiters.load(Ordering::Relaxed) != 0;
-        let taken = match if queue { None } else { self.try_take_frame() } {
-            Some(frame) => Ok(frame),
-            None if wait => self.wait_for_frame(),
-            None => Err(Errno::EAGAIN),
-        };
-        if taken.is_ok() {
-            globals.taken.fetch_add(1, Ordering::Relaxed);
-        }
-        taken
-    }
-
-    /// As [`Fs::take_frame`], in a queue. To look through all frames is dear, so only as many threads
-    /// look as frames came free.
-    fn wait_for_frame(&self) -> Result<u32, Errno> {
-        let globals = self.globals();
-        // Who comes first looks once more: frames that came free before were granted to nobody.
-        let mut look = globals.frame_waiters.fetch_add(1, Ordering::Relaxed) == 0;
-        let mut progress = (globals.taken.load(Ordering::Relaxed), gpu_rt::clock());
-        let outcome = loop {
-            let ticket = globals.frame_tickets.fetch_add(1, Ordering::Relaxed);
-            if !look {
-                let waited = self.wait_for_grant(ticket, &mut progress);
-                let hint = globals.granted[ticket as usize % globals.granted.len()]
-                    .load(Ordering::Relaxed);
-                if let Some(frame) = self.try_evict(hint) {
-                    break Ok(frame);
-                }
-                if let Err(e) = waited {
-                    break Err(e);
-                }
-            }
-            look = false;
-            if let Some(frame) = self.try_take_frame() {
-                break Ok(frame);
-            }
-            self.reap_prefetches();
-        };
-        globals.frame_waiters.fetch_sub(1, Ordering::Relaxed);
-        outcome
-    }
-
-    /// Waits until a frame was granted to `ticket`, or until no thread has got one for a while.
-    /// `progress` is the count of frames taken, and when it last changed.
-    ///
-    /// # Errors
-    /// `EBUSY` if that has been so for long: pins of other threads pass, but those that everybody
-    /// holds while waiting for more do not.
-    fn wait_for_grant(&self, ticket: u32, progress: &mut (u32, u64)) -> Result<(), Errno> {
-        let globals = self.globals();
-        let began = gpu_rt::clock();
-        let mut grants = globals.frame_grants.load(Ordering::Relaxed);
-        // Modulo 2^32: they are never half of that apart.
-        while (grants.wrapping_sub(ticket) as i32) <= 0 {
-            grants = gpu_rt::wait_while_eq(&globals.frame_grants, grants, LOOK_AGAIN_NS);
-            let (now, taken) = (gpu_rt::clock(), globals.taken.load(Ordering::Relaxed));
-            if taken != progress.0 {
-                *progress = (taken, now);
-            } else if now - progress.1 > BUSY_AFTER_NS {
-                return Err(Errno::EBUSY);
-            } else if now - progress.1.max(began) > LOOK_AGAIN_NS {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// A frame has come free, or can be evicted now: the next of those who wait may look.
-    fn frame_came_free(&self, frame: u32) {
-        let globals = self.globals();
-        // Relaxed, all of it: a waiter that is missed here looks by itself before long.
-        if globals.frame_waiters.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let grants = globals.frame_grants.load(Ordering::Relaxed);
-        if (grants.wrapping_sub(globals.frame_tickets.load(Ordering::Relaxed)) as i32) < 0 {
-            globals.granted[grants as usize % globals.granted.len()]
-                .store(frame, Ordering::Relaxed);
-            globals.frame_grants.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Takes this frame, if it holds a page that nobody has pinned.
-    fn try_evict(&self, frame: u32) -> Option<u32> {
-        let record = self.frames().get(frame as usize)?;
-        let key = record.take_for_eviction()?;
-        self.count(Count::Evictions, 1);
-        self.pages().remove(key, Entry::frame(frame));
-        record.forget();
-        Some(frame)
-    }
-
-    pub(crate) fn try_take_frame(&self) -> Option<u32> {
-        if let Some(frame) = self.pop_free() {
-            self.frames()[frame as usize].take_free();
-            return Some(frame);
-        }
-        let frames = self.frames();
-        let globals = self.globals();
-        if globals.fresh.load(Ordering::Relaxed) < frames.len() as u32 {
-            let fresh = globals.fresh.fetch_add(1, Ordering::Relaxed);
-            if let Some(frame) = frames.get(fresh as usize) {
-                frame.take_free();
-                return Some(fresh);
-            }
-            // Do not let the counter run on and wrap.
-            globals.fresh.store(frames.len() as u32, Ordering::Relaxed);
-        }
-        // Twice around: once to take second chances away, once to take a page.
-        for _ in 0..2 * frames.len() {
-            let Some(at) = E::propose(self.policy(), frames) else { continue };
-            if let Some(frame) = self.try_evict(at) {
-                return Some(frame);
-            }
-        }
-        None
-    }
-
-    /// BUSY frame → free.
-    fn put_frame(&self, frame: u32) {
-        self.frames()[frame as usize].put_free();
-        self.push_free(frame);
-        self.frame_came_free(frame);
-    }
-
-    fn pop_free(&self) -> Option<u32> {
-        let free = &self.globals().free;
-        // Acquire: pairs with `push_free`'s release, for `next_free` and all its last owner did.
-        let mut head = free.load(Ordering::Acquire);
-        loop {
-            let frame = (head as u32).checked_sub(1)?;
-            let next = self.frames()[frame as usize].next_free.load(Ordering::Relaxed);
-            // The tag makes a head that came back after a pop and a push a different one.
-            let new = (head >> 32).wrapping_add(1) << 32 | u64::from(next);
-            match free.compare_exchange(head, new, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => return Some(frame),
-                Err(now) => head = now,
-            }
-        }
-    }
-
-    fn push_free(&self, frame: u32) {
-        let free = &self.globals().free;
-        let mut head = free.load(Ordering::Relaxed);
-        loop {
-            self.frames()[frame as usize].next_free.store(head as u32, Ordering::Relaxed);
-            let new = (head >> 32).wrapping_add(1) << 32 | u64::from(frame + 1);
-            // Release: pairs with `pop_free`'s acquire.
-            match free.compare_exchange(head, new, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
-    }
-
-    /// Gives a pin back. If `drop_page`, a page that nobody else uses leaves the cache at once, and
-    /// its frame, still warm in the processor's caches, is the next to be filled.
-    pub(crate) fn unpin(&self, page: Page, drop_page: bool) {
-        let frame = &self.frames()[page.frame as usize];
-        if !frame.unpin() {
-            return;
-        }
-        if drop_page && let Some(key) = frame.take_for_eviction() {
-            self.pages().remove(key, Entry::frame(page.frame));
-            self.put_frame(page.frame);
-        } else {
-            self.frame_came_free(page.frame);
-        }
     }
 }

@@ -1,11 +1,13 @@
-//! Open files: reading at an offset, mapping, describing.
+//! Open files: reading at an offset, mapping, describing, closing.
 
 use crate::cache::Page;
 use crate::evict::{Clock, Eviction};
 use crate::frame::PageKey;
 use crate::index::{HashIndex, PageIndex};
 use crate::mount::Fs;
+use crate::options::{How, OpenOptions};
 use crate::view::View;
+use crate::view_mut::ViewMut;
 use bytemuck::{Pod, Zeroable};
 use gpu_abi::{DeviceSlice, Errno, FileInfo, OpenFlags};
 use gpu_rt::atomic::{DeviceAtomicU32, DeviceAtomicU64, Ordering};
@@ -16,6 +18,7 @@ use gpu_rt::{Group, mem};
 pub(crate) struct OpenFile {
     pub(crate) word: DeviceAtomicU64,
     pub(crate) name: DeviceAtomicU64,
+    /// The description; its first word, the size, grows as a file opened for writing does.
     info: [DeviceAtomicU64; 6],
     pub(crate) handle: DeviceAtomicU32,
     pub(crate) flags: DeviceAtomicU32,
@@ -29,7 +32,22 @@ pub(crate) struct OpenFile {
     pub(crate) window: DeviceAtomicU32,
     /// Read-ahead: the last page that was asked for ahead.
     pub(crate) ahead: DeviceAtomicU32,
+    /// Calls of `open` that have not been closed. A file with dirty pages has at least one.
+    pub(crate) opens: DeviceAtomicU32,
+    /// Pages that are dirty, or being written back. Counted up when marks are first made on a page,
+    /// down when they have been carried out.
+    pub(crate) dirty_pages: DeviceAtomicU32,
+    /// For an ALIAS: the record to go to.
+    pub(crate) alias: DeviceAtomicU32,
+    /// Not 0 if nobody minds that what is written is lost in the end.
+    pub(crate) temporary: DeviceAtomicU32,
+    /// Threads that are cutting the file: meanwhile nobody begins to write its pages back.
+    pub(crate) cutting: DeviceAtomicU32,
+    reserved: [u32; 3],
 }
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<OpenFile>() == 128);
 
 impl OpenFile {
     pub(crate) fn store_info(&self, info: &FileInfo) {
@@ -39,61 +57,23 @@ impl OpenFile {
         }
     }
 
-    fn load_info(&self) -> FileInfo {
+    pub(crate) fn load_info(&self) -> FileInfo {
         bytemuck::cast(self.info.each_ref().map(|word| word.load(Ordering::Relaxed)))
+    }
+
+    /// The size, as far as this device knows.
+    pub(crate) fn size(&self) -> &DeviceAtomicU64 {
+        &self.info[0]
+    }
+
+    /// Whether it is open for writing.
+    pub(crate) fn is_writable(&self) -> bool {
+        OpenFlags(self.flags.load(Ordering::Relaxed) as u8).contains(OpenFlags::WRITE)
     }
 }
 
 /// Set in the version of what the host gives none: far from where its own numbers begin.
 const UNVERSIONED: u32 = 1 << 31;
-
-/// How to open a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenOptions {
-    pub(crate) flags: OpenFlags,
-    once: bool,
-    ahead: bool,
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        OpenOptions::new()
-    }
-}
-
-impl OpenOptions {
-    /// For reading.
-    pub const fn new() -> OpenOptions {
-        OpenOptions { flags: OpenFlags::READ, once: false, ahead: true }
-    }
-
-    /// It must be a directory (`ENOTDIR`).
-    pub const fn directory(mut self) -> OpenOptions {
-        self.flags = self.flags.with(OpenFlags::DIRECTORY);
-        self
-    }
-
-    /// Do not follow a symbolic link in the last component (`ELOOP`).
-    pub const fn no_follow(mut self) -> OpenOptions {
-        self.flags = self.flags.with(OpenFlags::NO_FOLLOW);
-        self
-    }
-
-    /// Its pages will be used once: each leaves the cache when its last pin is given back, so that a
-    /// long scan neither drives other pages out nor wanders through all of the cache's memory.
-    pub const fn once(mut self) -> OpenOptions {
-        self.once = true;
-        self
-    }
-
-    /// Whether pages are fetched ahead of a reader who goes through the file from page to page
-    /// (default). Not worth it where many threads read parts of one file side by side: they keep the
-    /// host busy as they are, and each would have the others' pages fetched anew.
-    pub const fn read_ahead(mut self, ahead: bool) -> OpenOptions {
-        self.ahead = ahead;
-        self
-    }
-}
 
 /// A place for bytes that a group reads: an exclusive slice, or a slice of device memory.
 pub trait IoBufMut: sealed::Sealed {
@@ -127,8 +107,7 @@ pub struct File<I: PageIndex = HashIndex, E: Eviction = Clock> {
     index: u32,
     handle: u32,
     version: u32,
-    once: bool,
-    ahead: bool,
+    how: How,
     size: u64,
 }
 
@@ -158,17 +137,31 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         let record = self.open_file(index);
         let info = record.load_info();
         let handle = record.handle.load(Ordering::Relaxed);
+        let mut how = options.how;
+        // What has no size (procfs) changes without a trace: its pages are not kept.
+        if info.version != 0 && record.is_writable() {
+            how = how.with(How::LIVE);
+        } else if info.size == 0 {
+            how = how.with(How::ONCE);
+        }
         Ok(File {
             fs: *self,
             index,
             handle,
             // Directories, devices and pipes have no version: each open of one is its own.
             version: if info.version == 0 { UNVERSIONED | handle } else { info.version },
-            // What has no size (procfs) changes without a trace: its pages are not kept.
-            once: options.once || info.size == 0,
-            ahead: options.ahead,
+            how,
             size: info.size,
         })
+    }
+
+    /// Opens a file for writing and cuts it to nothing, or makes it: `std::fs::File::create`, with
+    /// [`OpenOptions::truncate`]'s exception.
+    ///
+    /// # Errors
+    /// As [`Fs::open`].
+    pub fn create<G: Group>(&self, group: &G, path: &[u8]) -> Result<File<I, E>, Errno> {
+        self.open(group, path, OpenOptions::new().create().truncate())
     }
 }
 
@@ -201,10 +194,10 @@ impl Step {
 }
 
 impl<I: PageIndex, E: Eviction> File<I, E> {
-    /// Bytes in the file when it was opened.
+    /// Bytes in the file: as of the open, or as of now if it is open for writing on this device.
     #[inline]
     pub fn size(&self) -> u64 {
-        self.size
+        if self.is_live() { self.record().size().load(Ordering::Relaxed) } else { self.size }
     }
 
     /// Bytes of a page of the cache that the file is read through.
@@ -213,9 +206,9 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         self.fs.page_size()
     }
 
-    /// The file's description when it was opened. No request.
+    /// The file's description when it was opened, and its [`File::size`]. No request.
     pub fn stat(&self) -> FileInfo {
-        self.record().load_info()
+        FileInfo { size: self.size(), ..self.record().load_info() }
     }
 
     pub(crate) fn version(&self) -> u32 {
@@ -226,39 +219,97 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         self.handle
     }
 
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
     pub(crate) fn drops_pages(&self) -> bool {
-        self.once
+        self.how.has(How::ONCE)
     }
 
     pub(crate) fn reads_ahead(&self) -> bool {
-        self.ahead
+        self.how.has(How::AHEAD)
+    }
+
+    /// Whether its size may change, and its pages are valid to their ends.
+    #[inline]
+    pub(crate) fn is_live(&self) -> bool {
+        self.how.has(How::LIVE)
+    }
+
+    /// Whether the file goes through the cache at all: devices and pipes are written past it.
+    pub(crate) fn is_cached(&self) -> bool {
+        self.version & UNVERSIONED == 0
+    }
+
+    /// Whether its pages are fetched before parts of them are written.
+    pub(crate) fn fetches(&self) -> bool {
+        self.how.has(How::READ)
+    }
+
+    /// `EBADF` unless the file was opened for writing.
+    pub(crate) fn may_write(&self) -> Result<(), Errno> {
+        if self.how.has(How::WRITE) { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    /// The same, at a place of the caller's choice.
+    pub(crate) fn may_write_at(&self) -> Result<(), Errno> {
+        if self.how.has(How::APPEND) { Err(Errno::EBADF) } else { self.may_write() }
+    }
+
+    /// `EBADF` if the file was opened for writing alone.
+    pub(crate) fn may_read(&self) -> Result<(), Errno> {
+        if self.how.has(How::READ) { Ok(()) } else { Err(Errno::EBADF) }
     }
 
     pub(crate) fn record(&self) -> &OpenFile {
         self.fs.open_file(self.index)
     }
 
-    /// Gives the file back: the last close of a path closes the host's descriptor. Its pages stay
-    /// in the cache for whoever opens the same version again.
-    pub fn close<G: Group>(self, group: &G) {
+    /// Gives the file back: the last close of a file closes the host's descriptor, after writing back
+    /// what is dirty, so that whoever opens the file then sees it ([`File::sync`] makes it durable).
+    /// Its pages stay in the cache for whoever opens the same version again.
+    ///
+    /// # Errors
+    /// Only for a file open for writing: what the host said to the writing (`ENOSPC`, `EIO`). The file then
+    /// stays open and its pages dirty: `close` or `sync` can be tried again.
+    pub fn close<G: Group>(self, group: &G) -> Result<(), Errno> {
         group.sync();
+        if self.record().is_writable() {
+            return self.fs.close_written(group, self.index);
+        }
         if group.is_leader() {
             self.fs.unreference(self.index);
         }
+        Ok(())
     }
 
     /// How many of `len` bytes at `offset` the file can have: files of size 0 are asked anyway, as
     /// those of procfs have content all the same.
     pub(crate) fn clamp(&self, offset: u64, len: usize) -> usize {
-        if self.size == 0 {
+        let size = self.size();
+        if size == 0 && !self.is_live() {
             return len;
         }
-        (len as u64).min(self.size.saturating_sub(offset)) as usize
+        (len as u64).min(size.saturating_sub(offset)) as usize
     }
 
     /// The number of the page that `offset` is in.
     pub(crate) fn page_number(&self, offset: u64) -> Result<u32, Errno> {
         u32::try_from(offset >> self.fs.header().page_shift).map_err(|_| Errno::EFBIG)
+    }
+
+    /// The first page of a range of `len` bytes, how many pages it touches, and where in the first it begins.
+    pub(crate) fn span(&self, offset: u64, len: usize) -> Result<(u32, usize, usize), Errno> {
+        if len == 0 {
+            return Ok((0, 0, 0));
+        }
+        let page_size = self.page_size();
+        let start = offset as usize & (page_size - 1);
+        // Before the sum below: what passes it is far from where that could overflow.
+        let last = offset.checked_add(len as u64 - 1).ok_or(Errno::EFBIG)?;
+        self.page_number(last)?;
+        Ok((self.page_number(offset)?, (start + len).div_ceil(page_size), start))
     }
 
     /// Reads at `offset` into the leader's `buf`; how many bytes that were: fewer than asked for
@@ -267,13 +318,16 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
     ///
     /// # Errors
     /// `EBUSY` if no page frame came free for long, since all are pinned; `EISDIR`, `ESPIPE` for
-    /// what cannot be read at an offset; `EIO` from the host's storage, or if the host is gone.
+    /// what cannot be read at an offset; `EBADF` for a file opened with [`OpenOptions::write_once`];
+    /// `EIO` from the host's storage, or if the host is gone; if all pages that could make room are
+    /// dirty and cannot be written back, what the host said to that.
     pub fn read_at<G: Group>(
         &self,
         group: &G,
         mut buf: impl IoBufMut,
         offset: u64,
     ) -> Result<usize, Errno> {
+        self.may_read()?;
         let buf = buf.raw();
         let mut done = 0;
         loop {
@@ -291,7 +345,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
                 return Ok(done as usize);
             }
             if group.is_leader() {
-                self.fs.unpin(step.page, self.once);
+                self.fs.unpin(step.page, self.drops_pages());
             }
             done += step.len;
             if step.what == Step::LAST {
@@ -312,7 +366,18 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
             Err(e) => return (mem::Plan::NOTHING, Step { errno: e.raw(), ..none }),
         };
         match self.fs.pin_if_cached(PageKey::new(self.version, number)) {
-            Some(page) => self.copy_step(buf, at, done, page),
+            Some(mut page) => {
+                if self.is_live() && page.len < self.page_size() as u32 {
+                    match self.fs.make_whole(page) {
+                        Ok(len) => page.len = len,
+                        Err(e) => {
+                            self.fs.unpin(page, false);
+                            return (mem::Plan::NOTHING, Step { errno: e.raw(), ..none });
+                        }
+                    }
+                }
+                self.copy_step(buf, at, done, page)
+            }
             None => (mem::Plan::NOTHING, Step { what: Step::MISS, number, ..none }),
         }
     }
@@ -348,6 +413,26 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         offset: u64,
         len: usize,
     ) -> Result<View<G, I, E>, Errno> {
+        self.may_read()?;
         View::new(group, self, offset, len)
+    }
+
+    /// As [`File::map`], but the group may change the bytes. What it has changed becomes the file's as
+    /// what [`File::write_at`] writes does, when the view is unmapped or synchronised: exactly the bytes that
+    /// differ then from what they were.
+    ///
+    /// # Errors
+    /// As [`File::map`]; `EBADF` if the file was not opened for reading and writing; `EINVAL` for a range that
+    /// is not wholly within the file ([`File::set_len`] makes it longer); `EBUSY` if there is no frame
+    /// for the *twin* that each page has while it is mapped so.
+    pub fn map_mut<G: Group>(
+        &self,
+        group: &G,
+        offset: u64,
+        len: usize,
+    ) -> Result<ViewMut<G, I, E>, Errno> {
+        self.may_read()?;
+        self.may_write_at()?;
+        ViewMut::new(group, self, offset, len)
     }
 }

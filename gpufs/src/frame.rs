@@ -7,7 +7,8 @@
 //!            take_free                publish (key, len are set)
 //!    FREE ─────────────▶ BUSY ─────────────────────────▶ READY ◀──┐ try_pin / unpin
 //!      ▲                 │  ▲        take_for_eviction     │  └────┘
-//!      └──── put_free ───┘  └──────── (pins = 0 only) ─────┘
+//!      └──── put_free ───┘  ├──────── (pins = 0 only) ─────┘
+//!                           └─ restore ──────────────▶ READY
 //! ```
 //!
 //! Rules:
@@ -17,7 +18,12 @@
 //!    and the key is the one looked for. Otherwise it is taken back at once, so owners must keep
 //!    other lanes' passing pins intact: transitions add and subtract, they never store.
 //! 4. Each BUSY period has a new generation, so that no stale compare-exchange can succeed.
+//! 5. Bytes are written under a pin, and marked as dirty (`dirty.rs`) before it is given back. So a frame
+//!    taken with no pins shows whether it is dirty, and one that is goes back to READY (`restore`).
+//! 6. Dirty bytes are written to the file, a page's tail is made valid, and a page is cut, by the
+//!    holder of the page's lock, who also holds a pin.
 
+use crate::dirty::Dirty;
 use gpu_rt::atomic::{DeviceAtomicU32, DeviceAtomicU64, Ordering};
 
 /// A page's name: the file's version (see [`gpu_abi::FileInfo::version`]) and the page's number.
@@ -49,7 +55,7 @@ const GENERATION: u64 = 1 << 34;
 const PINS: u64 = (1 << 32) - 1;
 
 /// What device memory keeps about a frame. Zeroed: free.
-#[repr(C, align(32))]
+#[repr(C, align(64))]
 pub struct Frame {
     word: DeviceAtomicU64,
     key: DeviceAtomicU64,
@@ -58,11 +64,17 @@ pub struct Frame {
     pub referenced: DeviceAtomicU32,
     /// The next frame on the free list.
     pub(crate) next_free: DeviceAtomicU32,
-    reserved: u32,
+    /// While the page is dirty: the record of the open file whose it is.
+    pub(crate) owner: DeviceAtomicU32,
+    /// Which bytes are newer here than in the file.
+    pub(crate) dirty: Dirty,
+    /// The page's lock: odd while somebody holds it.
+    lock: DeviceAtomicU32,
+    reserved: [u32; 5],
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Frame>() == 32);
+const _: () = assert!(size_of::<Frame>() == 64);
 
 impl Default for Frame {
     fn default() -> Self {
@@ -79,7 +91,10 @@ impl Frame {
             len: DeviceAtomicU32::new(0),
             referenced: DeviceAtomicU32::new(0),
             next_free: DeviceAtomicU32::new(0),
-            reserved: 0,
+            owner: DeviceAtomicU32::new(0),
+            dirty: Dirty::new(),
+            lock: DeviceAtomicU32::new(0),
+            reserved: [0; 5],
         }
     }
 
@@ -96,6 +111,18 @@ impl Frame {
             return Some(self.len.load(Ordering::Relaxed));
         }
         // Rule 3. Relaxed: nothing was read under this pin.
+        self.word.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+
+    /// Pins the frame whatever page it holds; that page's key.
+    pub(crate) fn pin_any(&self) -> Option<PageKey> {
+        // Acquire: as in `try_pin`.
+        let old = self.word.fetch_add(1, Ordering::Acquire);
+        if old & STATE == READY {
+            return Some(PageKey(self.key.load(Ordering::Relaxed)));
+        }
+        // Rule 3.
         self.word.fetch_sub(1, Ordering::Relaxed);
         None
     }
@@ -131,6 +158,53 @@ impl Frame {
         // Acquire: pairs with the release in `unpin` (see there) and in `publish`.
         self.word.compare_exchange(word, busy, Ordering::Acquire, Ordering::Relaxed).ok()?;
         Some(PageKey(self.key.load(Ordering::Relaxed)))
+    }
+
+    /// BUSY → READY again, with the page that it held: it turned out to be dirty.
+    pub(crate) fn restore(&self) {
+        // Release: as in `publish`; nothing has changed since.
+        let old = self.word.fetch_add(READY - BUSY, Ordering::Release);
+        debug_assert!(old & STATE == BUSY);
+    }
+
+    /// The key, READY or not: a moment's truth, for whoever looks for pages to write back.
+    pub(crate) fn key_hint(&self) -> PageKey {
+        PageKey(self.key.load(Ordering::Relaxed))
+    }
+
+    /// Valid bytes of a pinned page.
+    pub(crate) fn len(&self) -> u32 {
+        // Acquire: pairs with `lengthen`.
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Makes more bytes valid, which the caller, who holds the lock, has written.
+    pub(crate) fn lengthen(&self, len: u32) {
+        // Release: pairs with the acquire in `len`.
+        self.len.store(len, Ordering::Release);
+    }
+
+    /// Takes the page's lock, if it is free. The caller holds a pin.
+    pub(crate) fn try_lock(&self) -> bool {
+        let old = self.lock.load(Ordering::Relaxed);
+        // Acquire: pairs with `unlock`.
+        old & 1 == 0
+            && self
+                .lock
+                .compare_exchange(old, old + 1, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// The lock's word, for whoever waits while it is odd.
+    pub(crate) fn lock_word(&self) -> &DeviceAtomicU32 {
+        &self.lock
+    }
+
+    /// Gives the lock back.
+    pub(crate) fn unlock(&self) {
+        // Release: pairs with the acquire in `try_lock`, and with that of whoever waits.
+        let old = self.lock.fetch_add(1, Ordering::Release);
+        debug_assert!(old & 1 == 1);
     }
 
     /// FREE → BUSY. The caller is its one owner (it took the frame off the free list).

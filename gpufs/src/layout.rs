@@ -83,6 +83,9 @@ pub struct MountHeader {
     pub(crate) pages: u64,
     pub(crate) frame_table: u64,
     pub(crate) names: u64,
+    pub(crate) masters: u64,
+    pub(crate) map_bits: u64,
+    pub(crate) maps: u64,
     pub(crate) file_bits: u64,
     pub(crate) files: u64,
     pub(crate) paths: u64,
@@ -109,6 +112,15 @@ pub(crate) struct Globals {
     pub(crate) prefetches: DeviceAtomicU32,
     /// Next place in the prefetch ring.
     pub(crate) prefetch_next: DeviceAtomicU32,
+    /// Files open for writing.
+    pub(crate) masters: DeviceAtomicU32,
+}
+
+/// Maps of dirty bytes for so many frames: one for every 32, as most pages are written in one piece; for
+/// the smallest of caches, one for each.
+pub(crate) const fn map_count(frames: u32) -> u32 {
+    let few = if frames < 16 { frames } else { 16 };
+    if frames / 32 > few { frames / 32 } else { few }
 }
 
 /// Bytes that each open file's path may take, terminator room included.
@@ -187,6 +199,9 @@ impl MountLayout {
             pages: part(I::bytes(frames + cells), 64),
             frame_table: part(frames as usize * size_of::<Frame>(), 64),
             names: part(HashIndex::bytes(config.open_files), 64),
+            masters: part(HashIndex::bytes(config.open_files), 64),
+            map_bits: part(words(map_count(frames)), 64),
+            maps: part(map_count(frames) as usize * (page as usize / 8), 64),
             file_bits: part(words(config.open_files), 64),
             files: part(config.open_files as usize * size_of::<OpenFile>(), 64),
             paths: part(config.open_files as usize * PATH_STRIDE, 4096),
@@ -231,6 +246,9 @@ impl MountLayout {
             pages: base + h.pages,
             frame_table: base + h.frame_table,
             names: base + h.names,
+            masters: base + h.masters,
+            map_bits: base + h.map_bits,
+            maps: base + h.maps,
             file_bits: base + h.file_bits,
             files: base + h.files,
             paths: base + h.paths,

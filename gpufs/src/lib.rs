@@ -9,7 +9,7 @@
 //! fn first_bytes(fs: Fs, path: &[u8], buf: &mut [u8]) -> Result<usize, Errno> {
 //!     let file = fs.open(&Block, path, OpenOptions::new())?;   // one request for the block
 //!     let n = file.read_at(&Block, buf, 0)?;                   // a hit needs no request at all
-//!     file.close(&Block);
+//!     file.close(&Block)?;
 //!     Ok(n)
 //! }
 //! ```
@@ -25,31 +25,41 @@
 mod bitmap;
 mod cache;
 pub mod dir;
+mod dirty;
 pub mod evict;
 pub mod file;
 pub mod frame;
+mod frames;
 pub mod index;
 mod inflight;
 pub mod layout;
 #[cfg(all(test, loom))]
 mod models;
 mod mount;
+mod names;
 mod open;
+pub mod options;
 pub mod pending;
 mod port;
 mod prefetch;
 pub mod stats;
 pub mod view;
+pub mod view_mut;
 mod whole;
+pub mod write;
+mod writeback;
 
 pub use dir::Dir;
 pub use evict::{Clock, Eviction, Fifo};
-pub use file::{File, IoBufMut, OpenOptions};
+pub use file::{File, IoBufMut};
 pub use gpu_abi::request::DirEntry;
 pub use gpu_abi::{DeviceSlice, Errno, FileInfo};
 pub use index::{HashIndex, PageIndex, RadixIndex};
 pub use layout::{MountConfig, MountHeader, MountLayout};
 pub use mount::Fs;
+pub use options::OpenOptions;
 pub use pending::Pending;
 pub use stats::Stats;
 pub use view::View;
+pub use view_mut::ViewMut;
+pub use write::IoBuf;

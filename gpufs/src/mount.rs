@@ -1,12 +1,13 @@
 //! The handle that kernels hold, and typed access to the parts of a mount.
 
 use crate::bitmap::Bitmap;
+use crate::dirty::ByteMap;
 use crate::evict::{Clock, Eviction, PolicyState};
 use crate::file::OpenFile;
 use crate::frame::Frame;
 use crate::index::{HashIndex, PageIndex};
 use crate::inflight::InFlight;
-use crate::layout::{Globals, MAGIC, MountHeader, PATH_STRIDE};
+use crate::layout::{Globals, MAGIC, MountHeader, PATH_STRIDE, map_count};
 use crate::port::Tail;
 use crate::stats::{Count, STATS_LINES, Stats, StatsLine};
 use bytemuck::{Pod, Zeroable};
@@ -183,6 +184,32 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         let h = self.header();
         // SAFETY: the memory was laid out for this capacity.
         unsafe { HashIndex::at(h.names as usize as *mut u8, h.open_files) }
+    }
+
+    /// Files open for writing, by their inodes.
+    #[inline]
+    pub(crate) fn masters(&self) -> HashIndex {
+        let h = self.header();
+        // SAFETY: the memory was laid out for this capacity.
+        unsafe { HashIndex::at(h.masters as usize as *mut u8, h.open_files) }
+    }
+
+    #[inline]
+    pub(crate) fn map_bits(&self) -> Bitmap<'_> {
+        let h = self.header();
+        let count = map_count(h.frames);
+        // SAFETY: laid out with this many words.
+        Bitmap::new(unsafe { self.parts(h.map_bits, Bitmap::words(count) as u32) }, count)
+    }
+
+    /// The words of a map of dirty bytes.
+    #[inline]
+    pub(crate) fn map_words(&self, number: u32) -> &[DeviceAtomicU64] {
+        let h = self.header();
+        let words = ByteMap::words(self.page_size());
+        assert!(number < map_count(h.frames));
+        // SAFETY: as many maps, of as many words each.
+        unsafe { self.parts(h.maps + u64::from(number) * words as u64 * 8, words as u32) }
     }
 
     #[inline]

@@ -5,10 +5,16 @@
 //!    FREE ────────────────▶ OPENING ───────────────▶ OPEN ──┐ more openers: +1 reference
 //!     ▲                        │                      │ ▲───┘ closers: -1
 //!     │                        ▼ refused by the host, │
-//!     │            FAILED or LOST  or another record  │
-//!     │                        │   has the name       │ no reference is left
+//!     │            FAILED, LOST    or another record  │
+//!     │            or ALIAS    │   has the name or    │
+//!     │                        │   the file           │ no reference is left
 //!     └──────────── CLOSING ◀──┴──────────────────────┘
 //! ```
+//!
+//! A file that is open for writing is one file to all who open it on this device, by whatever name and
+//! options: the first record that was opened for writing is the file's *master*, found by the inode in a
+//! table of its own. Later opens of the file end as an ALIAS of it, and their openers take a reference
+//! to the master instead. So all see what any of them wrote, and the size that it made.
 //!
 //! The word of a record is {generation, state, references} as that of a frame is {generation, state,
 //! pins}; a reference may be added in any state and counts only in OPENING, OPEN and FAILED. A record
@@ -16,14 +22,15 @@
 //! which somebody may have come to by an old entry of the table.
 
 use crate::evict::Eviction;
-use crate::file::{OpenFile, OpenOptions};
+use crate::file::OpenFile;
 use crate::frame::PageKey;
 use crate::index::{Entry, PageIndex};
 use crate::mount::Fs;
+use crate::options::{How, OpenOptions};
 use crate::port::Patience;
 use crate::stats::Count;
 use gpu_abi::request::{CELL_NONE, HANDLE_NONE, PATH_MAX};
-use gpu_abi::{Completion, Errno, FileInfo, Op, Request};
+use gpu_abi::{Completion, Errno, FileInfo, Op, OpenFlags, Request};
 use gpu_rt::Group;
 use gpu_rt::atomic::Ordering;
 
@@ -33,17 +40,23 @@ const OPEN: u64 = 2 << 32;
 const FAILED: u64 = 3 << 32;
 const CLOSING: u64 = 4 << 32;
 const LOST: u64 = 5 << 32;
+const ALIAS: u64 = 6 << 32;
 const GENERATION: u64 = 1 << 35;
 const REFERENCES: u64 = (1 << 32) - 1;
 
 /// FNV-1a over the path and the options, as the key of the table of open files.
 fn name_key(path: &[u8], options: OpenOptions) -> PageKey {
-    let start = 0xcbf2_9ce4_8422_2325 ^ u64::from(options.flags.0);
-    PageKey(
-        path.iter().fold(start, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        }),
-    )
+    let start = 0xcbf2_9ce4_8422_2325 ^ u64::from(options.sharing());
+    let hash = path
+        .iter()
+        .fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    // 0 is the name of a record that is not in the table.
+    PageKey(hash.max(1))
+}
+
+/// The key of a file in the table of masters.
+fn inode_key(info: &FileInfo) -> PageKey {
+    PageKey(info.ino ^ info.dev.rotate_left(40))
 }
 
 impl<I: PageIndex, E: Eviction> Fs<I, E> {
@@ -55,8 +68,35 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     ) -> Result<u32, Errno> {
         check_path(path)?;
         self.count(Count::Opens, 1);
+        let mut index = if options.flags.contains(OpenFlags::EXCLUSIVE) {
+            // Each asks the host for itself: of many who make a file one has made it.
+            let index = self.claim_record()?;
+            self.fill_name(index, PageKey(0), path, options);
+            self.request_open::<G>(index, path, options)?
+        } else {
+            self.open_by_name::<G>(path, options)?
+        };
+        // A record that was opened for reading before the file was opened for writing.
+        if self.globals().masters.load(Ordering::Relaxed) != 0
+            && !self.open_file(index).is_writable()
+            && let Some(master) = self.find_master(&self.open_file(index).load_info())
+        {
+            self.unreference(index);
+            index = master;
+        }
+        let record = self.open_file(index);
+        if record.is_writable() {
+            // Relaxed: the last close looks after it has taken its own away, by a read-modify-write.
+            record.opens.fetch_add(1, Ordering::Relaxed);
+            if !options.how.has(How::TEMPORARY) {
+                record.temporary.store(0, Ordering::Relaxed);
+            }
+        }
+        Ok(index)
+    }
+
+    fn open_by_name<G: Group>(&self, path: &[u8], options: OpenOptions) -> Result<u32, Errno> {
         let key = name_key(path, options);
-        let mut patience = Patience::new();
         loop {
             if let Some(index) = self.names().find(key, |entry| {
                 self.is_name(entry.number(), key, path, options).then_some(entry.number())
@@ -66,13 +106,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                     None => continue,
                 }
             }
-            let Some(index) = self.file_bits().claim(gpu_rt::thread::index() as u32 / 32) else {
-                if self.all_records_are_open() {
-                    return Err(Errno::ENFILE);
-                }
-                patience.spin(&self.region())?;
-                continue;
-            };
+            let index = self.claim_record()?;
             let record = self.open_file(index);
             self.fill_name(index, key, path, options);
             let mut other = None;
@@ -84,8 +118,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 same
             };
             if self.names().insert(key, Entry::frame(index), is_same) {
-                self.request_open::<G>(index, key, path, options)?;
-                return Ok(index);
+                return self.request_open::<G>(index, path, options);
             }
             // Another record has the name. This one never was in the table, but whoever came by an
             // entry of its last name, if that was the same, waits for it. Release: as for OPEN.
@@ -99,6 +132,42 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 return Ok(index);
             }
         }
+    }
+
+    /// A free record; waits while others are on their way to be free.
+    fn claim_record(&self) -> Result<u32, Errno> {
+        let mut patience = Patience::new();
+        loop {
+            if let Some(index) = self.file_bits().claim(gpu_rt::thread::index() as u32 / 32) {
+                return Ok(index);
+            }
+            if self.all_records_are_open() {
+                return Err(Errno::ENFILE);
+            }
+            patience.spin(&self.region())?;
+        }
+    }
+
+    /// The master of a file, with a reference, if it is open for writing.
+    fn find_master(&self, info: &FileInfo) -> Option<u32> {
+        self.masters().find(inode_key(info), |entry| {
+            self.is_master(entry.number(), info).then_some(entry.number())
+        })
+    }
+
+    /// Takes a reference if the record is this file's master.
+    fn is_master(&self, index: u32, info: &FileInfo) -> bool {
+        let record = self.open_file(index);
+        // Acquire: pairs with the release in `request_open`, for the description.
+        let old = record.word.fetch_add(1, Ordering::Acquire);
+        if old & STATE == OPEN && record.is_writable() {
+            let its = record.load_info();
+            if (its.ino, its.dev) == (info.ino, info.dev) {
+                return true;
+            }
+        }
+        self.pass(index);
+        false
     }
 
     /// Whether every record is an open file's that somebody uses. Closes those that nobody does: see
@@ -141,7 +210,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         // Relaxed: nothing was changed under this reference.
         let word = self.open_file(index).word.fetch_sub(1, Ordering::Relaxed) - 1;
         // These are in no table any more: that needs no lock, and nobody will come for them.
-        if matches!(word & (STATE | REFERENCES), FAILED | LOST) {
+        if matches!(word & (STATE | REFERENCES), FAILED | LOST | ALIAS) {
             self.close_if_unused(index, word);
         }
     }
@@ -149,7 +218,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     fn name_matches(&self, index: u32, key: PageKey, path: &[u8], options: OpenOptions) -> bool {
         let record = self.open_file(index);
         if record.name.load(Ordering::Relaxed) != key.0
-            || record.flags.load(Ordering::Relaxed) != u32::from(options.flags.0)
+            || record.flags.load(Ordering::Relaxed) != options.sharing()
             || record.path_len.load(Ordering::Relaxed) as usize != path.len()
         {
             return false;
@@ -163,11 +232,12 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     fn fill_name(&self, index: u32, key: PageKey, path: &[u8], options: OpenOptions) {
         let record = self.open_file(index);
         record.name.store(key.0, Ordering::Relaxed);
-        record.flags.store(u32::from(options.flags.0), Ordering::Relaxed);
+        record.flags.store(options.sharing(), Ordering::Relaxed);
         record.path_len.store(path.len() as u32, Ordering::Relaxed);
         record.next_page.store(0, Ordering::Relaxed);
         record.window.store(0, Ordering::Relaxed);
         record.ahead.store(0, Ordering::Relaxed);
+        record.temporary.store(u32::from(options.how.has(How::TEMPORARY)), Ordering::Relaxed);
         // SAFETY: the record is FREE and ours; `check_path` bounded the length.
         unsafe {
             self.path_buffer(index).copy_from_nonoverlapping(path.as_ptr(), path.len());
@@ -176,37 +246,156 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         record.word.fetch_add(OPENING + GENERATION + 1, Ordering::Release);
     }
 
+    /// Opens a record's file on the host; the record that it is open by, with the caller's reference.
     fn request_open<G: Group>(
         &self,
         index: u32,
-        key: PageKey,
         path: &[u8],
         options: OpenOptions,
-    ) -> Result<(), Errno> {
+    ) -> Result<u32, Errno> {
         let record = self.open_file(index);
-        let request =
-            Request { op: Op::Open as u8, flags: options.flags.0, ..bytemuck::Zeroable::zeroed() };
-        let answer = self.call_with_path::<G>(request, path);
-        let outcome = answer.and_then(|c| c.result().map(|handle| (handle, c.info())));
-        match outcome {
-            Ok((handle, info)) => {
-                record.handle.store(handle as u32, Ordering::Relaxed);
-                record.store_info(&info);
+        match self.open_on_host::<G>(index, path, options) {
+            Ok(Some(master)) => {
+                record.alias.store(master, Ordering::Relaxed);
+                self.drop_name(record, index);
                 // Release: pairs with `await_open`'s acquire.
+                record.word.fetch_add(ALIAS - OPENING, Ordering::Release);
+                self.tell_openers(record);
+                self.unreference(index);
+                Ok(master)
+            }
+            Ok(None) => {
+                // Release: pairs with `await_open`'s acquire, and that of `is_master`.
                 record.word.fetch_add(OPEN - OPENING, Ordering::Release);
                 self.tell_openers(record);
-                Ok(())
+                Ok(index)
             }
             Err(e) => {
                 record.errno.store(e.raw(), Ordering::Relaxed);
                 // Whoever comes from now on asks the host anew.
-                self.names().remove(key, Entry::frame(index));
+                self.drop_name(record, index);
                 record.word.fetch_add(FAILED - OPENING, Ordering::Release);
                 self.tell_openers(record);
                 self.unreference(index);
                 Err(e)
             }
         }
+    }
+
+    /// Takes a record's name out of the table, if it is there.
+    fn drop_name(&self, record: &OpenFile, index: u32) {
+        let key = PageKey(record.name.load(Ordering::Relaxed));
+        if key.0 != 0 {
+            self.names().remove(key, Entry::frame(index));
+        }
+    }
+
+    /// Asks the host to open the file of a record, and fills the record. If the file is open for writing
+    /// already: its master, with a reference, and the host has closed the new handle.
+    fn open_on_host<G: Group>(
+        &self,
+        index: u32,
+        path: &[u8],
+        options: OpenOptions,
+    ) -> Result<Option<u32>, Errno> {
+        let record = self.open_file(index);
+        let ask = |flags: OpenFlags| {
+            let request =
+                Request { op: Op::Open as u8, flags: flags.0, ..bytemuck::Zeroable::zeroed() };
+            let answer = self.call_with_path::<G>(request, path)?;
+            Ok((answer.result()? as u32, answer.info()))
+        };
+        let writes = options.flags.contains(OpenFlags::WRITE);
+        let (handle, mut info) = match ask(options.flags) {
+            // What may be written but not read can be opened for that alone.
+            Err(Errno::EACCES) if writes && !options.how.has(How::READ) => {
+                ask(OpenFlags(options.flags.0 & !OpenFlags::READ.0))?
+            }
+            outcome => outcome?,
+        };
+        record.handle.store(handle, Ordering::Relaxed);
+        record.store_info(&info);
+        let close = || {
+            let request = Request { op: Op::Close as u8, handle, ..bytemuck::Zeroable::zeroed() };
+            // Nobody waits for it. If the host is gone there is nothing left to close.
+            self.post_alone(CELL_NONE, request).ok();
+        };
+        if info.version == 0 {
+            return Ok(None);
+        }
+        if !writes {
+            if self.globals().masters.load(Ordering::Relaxed) == 0 {
+                return Ok(None);
+            }
+            let master = self.find_master(&info);
+            if master.is_some() {
+                close();
+            }
+            return Ok(master);
+        }
+        // Those who look for a master find it when it is OPEN; until then they wait at its lock.
+        if let Some(master) = self.become_master(index, &info)? {
+            close();
+            return Ok(Some(master));
+        }
+        if options.how.has(How::TRUNCATE) && info.size != 0 {
+            let request =
+                Request { op: Op::Truncate as u8, handle, ..bytemuck::Zeroable::zeroed() };
+            let cut = self.call::<G>(request).and_then(|answer| {
+                answer.result()?;
+                Ok(answer.info())
+            });
+            match cut {
+                Ok(after) => info = after,
+                Err(e) => {
+                    self.resign(record, index);
+                    close();
+                    return Err(e);
+                }
+            }
+            record.store_info(&info);
+        }
+        Ok(None)
+    }
+
+    /// Enters a record that is OPENING as its file's master; another one that is, with a reference.
+    fn become_master(&self, index: u32, info: &FileInfo) -> Result<Option<u32>, Errno> {
+        let mut patience = Patience::new();
+        loop {
+            let mut master = None;
+            let mut opening = false;
+            let is_same = |entry: Entry| {
+                let other = entry.number();
+                if self.is_master(other, info) {
+                    master = Some(other);
+                    return true;
+                }
+                // One that was entered and is not open yet, or is being closed: it will tell.
+                opening = self.may_become_master(other, info);
+                opening
+            };
+            if self.masters().insert(inode_key(info), Entry::frame(index), is_same) {
+                self.globals().masters.fetch_add(1, Ordering::Relaxed);
+                return Ok(None);
+            }
+            if master.is_some() {
+                return Ok(master);
+            }
+            debug_assert!(opening);
+            patience.spin(&self.region())?;
+        }
+    }
+
+    /// Whether a record in the table of masters is this file's, whatever its state: a moment's truth.
+    fn may_become_master(&self, index: u32, info: &FileInfo) -> bool {
+        let its = self.open_file(index).load_info();
+        (its.ino, its.dev) == (info.ino, info.dev)
+    }
+
+    /// Takes a record out of the table of masters.
+    fn resign(&self, record: &OpenFile, index: u32) {
+        self.masters().remove(inode_key(&record.load_info()), Entry::frame(index));
+        self.globals().masters.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn tell_openers(&self, record: &OpenFile) {
@@ -233,6 +422,12 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                     self.unreference(index);
                     return Ok(None);
                 }
+                ALIAS => {
+                    let master = record.alias.load(Ordering::Relaxed);
+                    let found = self.is_master(master, &record.load_info());
+                    self.unreference(index);
+                    return Ok(found.then_some(master));
+                }
                 _ => patience.wait(&self.region(), &record.turn, turn)?,
             }
         }
@@ -244,13 +439,13 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         // Release: pairs with the acquire in `close_if_unused`: the file is closed after its last use.
         let old = record.word.fetch_sub(1, Ordering::Release);
         let word = old - 1;
-        if word & REFERENCES != 0 || !matches!(word & STATE, OPEN | FAILED | LOST) {
+        if word & REFERENCES != 0 || !matches!(word & STATE, OPEN | FAILED | LOST | ALIAS) {
             return;
         }
         self.close_if_unused(index, word);
     }
 
-    /// OPEN, FAILED or LOST, as `word` says, without references → CLOSING → FREE, unless that has changed.
+    /// OPEN, FAILED, LOST or ALIAS, as `word` says, without references → CLOSING → FREE, unless that has changed.
     fn close_if_unused(&self, index: u32, word: u64) {
         let record = self.open_file(index);
         let closing = word - (word & STATE) + CLOSING;
@@ -263,8 +458,10 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             return;
         }
         if word & STATE == OPEN {
-            let key = PageKey(record.name.load(Ordering::Relaxed));
-            self.names().remove(key, Entry::frame(index));
+            self.drop_name(record, index);
+            if record.is_writable() && record.load_info().version != 0 {
+                self.resign(record, index);
+            }
             let request = Request {
                 op: Op::Close as u8,
                 handle: record.handle.load(Ordering::Relaxed),

@@ -73,7 +73,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         if !self.is_direct() {
             return Ok((cell, crate::inflight::NO_FRAME));
         }
-        match self.take_frame(false) {
+        match self.take_clean_frame() {
             Ok(frame) => Ok((cell, frame)),
             Err(e) => {
                 self.abandon(key, cell, None);

@@ -5,10 +5,13 @@ use gpu_rt::atomic::{DeviceAtomicU64, Ordering};
 /// Lines of counters in a mount; an SM uses the one of its number modulo this.
 pub const STATS_LINES: usize = 16;
 
+/// Counters in a line.
+pub const STATS_WORDS: usize = 16;
+
 /// One line of counters.
 #[repr(C, align(64))]
 pub struct StatsLine {
-    words: [DeviceAtomicU64; 8],
+    words: [DeviceAtomicU64; STATS_WORDS],
 }
 
 /// What is counted: the word's place in its line.
@@ -22,6 +25,8 @@ pub(crate) enum Count {
     Prefetches = 5,
     Waits = 6,
     Opens = 7,
+    Writebacks = 8,
+    BytesWritten = 9,
 }
 
 impl StatsLine {
@@ -50,6 +55,10 @@ pub struct Stats {
     pub waits: u64,
     /// Calls of `open`, those answered without a request included.
     pub opens: u64,
+    /// Requests that wrote dirty pages, or parts of them, to their files.
+    pub writebacks: u64,
+    /// Bytes that went to files.
+    pub bytes_written: u64,
 }
 
 impl Stats {
@@ -61,8 +70,8 @@ impl Stats {
     }
 
     /// The sums over copies of lines' words, such as a host has of another device's memory.
-    pub fn sum_counts(lines: impl Iterator<Item = [u64; 8]>) -> Stats {
-        let mut sums = [0u64; 8];
+    pub fn sum_counts(lines: impl Iterator<Item = [u64; STATS_WORDS]>) -> Stats {
+        let mut sums = [0u64; STATS_WORDS];
         for line in lines {
             for (sum, count) in sums.iter_mut().zip(line) {
                 *sum = sum.wrapping_add(count);
@@ -78,6 +87,8 @@ impl Stats {
             prefetches: total(Count::Prefetches),
             waits: total(Count::Waits),
             opens: total(Count::Opens),
+            writebacks: total(Count::Writebacks),
+            bytes_written: total(Count::BytesWritten),
         }
     }
 }

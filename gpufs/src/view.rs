@@ -34,15 +34,7 @@ impl<G: Group, I: PageIndex, E: Eviction> View<G, I, E> {
         let fs = &file.fs;
         let page_size = fs.page_size();
         let want = file.clamp(offset, len);
-        let start = offset as usize & (page_size - 1);
-        let (first, spans) = if want == 0 {
-            (0, 0)
-        } else {
-            // Before the sum below: what passes it is far from where that could overflow.
-            let last = offset.checked_add(want as u64 - 1).ok_or(Errno::EFBIG)?;
-            file.page_number(last)?;
-            (file.page_number(offset)?, (start + want).div_ceil(page_size))
-        };
+        let (first, spans, start) = file.span(offset, want)?;
         if spans > Self::MAX_PAGES {
             return Err(Errno::EINVAL);
         }

@@ -1,10 +1,11 @@
 //! Whole files, in one request each and past the page cache.
 
 use crate::evict::Eviction;
-use crate::file::{IoBufMut, OpenOptions};
+use crate::file::IoBufMut;
 use crate::index::PageIndex;
 use crate::mount::Fs;
 use crate::open::check_path;
+use crate::options::OpenOptions;
 use crate::port::Pool;
 use crate::stats::Count;
 use bytemuck::{Pod, Zeroable};
@@ -62,7 +63,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         // By one open: what is read then is of one file, even if another takes its name.
         let file = self.open(group, path, OpenOptions::new().once())?;
         let result = file.read_at(group, DeviceSlice::new(buf.0 as u64, buf.1 as u64), 0);
-        file.close(group);
+        file.close(group)?;
         result
     }
 

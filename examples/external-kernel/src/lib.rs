@@ -48,7 +48,7 @@ pub fn count_zeros(args: Args) {
         }
         at += step * page as u64;
     }
-    file.close(&warp);
+    file.close(&warp).ok();
 }
 
 #[cfg(test)]

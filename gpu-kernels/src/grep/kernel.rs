@@ -124,7 +124,7 @@ impl FilePages<'_> {
             return Ok(whole as u64);
         }
         let file = self.file()?;
-        file.close(&Thread);
+        file.close(&Thread).ok();
         Ok(file.size())
     }
 }

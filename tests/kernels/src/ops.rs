@@ -164,7 +164,7 @@ fn one<G: Group, I: PageIndex, E: Eviction>(
             }
         }),
     };
-    file.close(group);
+    file.close(group).ok();
     outcome
 }
 

@@ -88,7 +88,7 @@ fn open_same<I: PageIndex, E: Eviction>(fs: Fs<I, E>, job: &Job) -> Result<(), E
     gate(job);
     let file = opened?;
     let outcome = check_read(&file, job, job.params[0], thread::index() % file.size(), 1);
-    file.close(&Thread);
+    file.close(&Thread).ok();
     outcome
 }
 
@@ -115,7 +115,7 @@ fn touch<I: PageIndex, E: Eviction>(fs: Fs<I, E>, job: &Job) -> Result<(), Errno
         );
         Ok(())
     });
-    file.close(&Thread);
+    file.close(&Thread).ok();
     outcome
 }
 
@@ -125,7 +125,7 @@ fn every_page<I: PageIndex, E: Eviction>(fs: Fs<I, E>, job: &Job) -> Result<(), 
     let outcome = (0..file.size().div_ceil(page))
         .rev()
         .try_for_each(|number| check_read(&file, job, job.params[0], number * page, 8));
-    file.close(&Thread);
+    file.close(&Thread).ok();
     outcome
 }
 
@@ -133,7 +133,9 @@ fn open_own<I: PageIndex, E: Eviction>(fs: Fs<I, E>, job: &Job) -> Result<(), Er
     let opened = fs.open(&Thread, job.path(thread::index() as u32), OpenOptions::new());
     gate(job);
     match opened {
-        Ok(file) => file.close(&Thread),
+        Ok(file) => {
+            file.close(&Thread).ok();
+        }
         Err(Errno::ENFILE) => job.count(OTHER, 1),
         Err(e) => return Err(e),
     }
@@ -156,7 +158,7 @@ fn pin_all<I: PageIndex, E: Eviction>(fs: Fs<I, E>, job: &Job) -> Result<(), Err
     }
     drop(held);
     check_read(&file, job, seed, frames * page, 8)?;
-    file.close(&Thread);
+    file.close(&Thread).ok();
     Ok(())
 }
 
@@ -175,7 +177,7 @@ fn sequential<I: PageIndex, E: Eviction>(fs: Fs<I, E>, job: &Job) -> Result<(), 
         job.count(WRONG, (at + step).min(file.size()).abs_diff(offset));
         at += step;
     }
-    file.close(&Thread);
+    file.close(&Thread).ok();
     Ok(())
 }
 
@@ -209,7 +211,7 @@ fn asynchronous<I: PageIndex, E: Eviction>(fs: Fs<I, E>, job: &Job) -> Result<()
         let want = (file.size() - offset).min(48) as usize;
         job.count(WRONG, mismatches(&buf[..n], seed, offset) + n.abs_diff(want) as u64);
     }
-    file.close(&Thread);
+    file.close(&Thread).ok();
     Ok(())
 }
 
@@ -232,7 +234,7 @@ fn mixed<I: PageIndex, E: Eviction>(fs: Fs<I, E>, job: &Job) -> Result<(), Errno
         }
         warp.sync();
     }
-    file.close(&warp);
+    file.close(&warp).ok();
     Ok(())
 }
 
@@ -248,7 +250,7 @@ fn churn<I: PageIndex, E: Eviction>(fs: Fs<I, E>, job: &Job) -> Result<(), Errno
             file.prefetch(&Thread, number * page, page as usize).ok();
         }
         let outcome = check_read(&file, job, which, number * page + page - 8, 16);
-        file.close(&Thread);
+        file.close(&Thread).ok();
         outcome?;
     }
     Ok(())
