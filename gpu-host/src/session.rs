@@ -217,7 +217,12 @@ impl SessionBuilder {
         })?;
         // SAFETY: the memory outlives the client: `Served` drops the client first.
         let device_window = window.as_ref().map(|w| unsafe { DeviceWindow::new(w.base, w.len) });
-        let grant = Grant { root: self.root, max_open: mount.open_files.max(4096), device_window };
+        let grant = Grant {
+            root: self.root,
+            max_open: mount.open_files.max(4096),
+            device_window,
+            ..Grant::default()
+        };
         let client = daemon.attach(region.clone(), grant)?;
         if let DaemonMode::Threads(n) = daemon_mode {
             client.spawn(n.max(1))?;

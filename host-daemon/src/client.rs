@@ -1,17 +1,17 @@
 //! One client: its region, what it has open, and whoever polls for it.
 
 use crate::daemon::Shared;
-use crate::engine::{Flight, Pool, Ring};
+use crate::engine::{self, Flight, Job, Pool, Ring};
 use crate::files::Files;
-use crate::paths::View;
+use crate::paths::{self, View};
 use crate::serve::Worker;
-use crate::stats::{Counters, Stats, bump};
+use crate::stats::{self, Counters, Stats, bump};
 use crate::threads::Threads;
 use crate::validate::Limits;
 use crate::{DaemonError, DeviceWindow, EngineKind, Grant, RegionMemory, wake};
 use gpu_abi::layout::state;
 use gpu_abi::ring::Consumer;
-use gpu_abi::{HostAtomics, Region, Word32};
+use gpu_abi::{Completion, Errno, HostAtomics, Region, Word32};
 use rustix::fs::{Mode, OFlags};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 /// Longest single sleep: the heartbeat beats in between (H1), and a lost wake costs no more (D3).
 const NAP: Duration = Duration::from_millis(40);
-/// Sleep while another worker's ring has reads under way that nobody may be waiting for.
+/// Sleep while another worker's ring has requests under way that nobody may be waiting for.
 const SHORT_NAP: Duration = Duration::from_millis(1);
 /// Longest park: far from where points in time overflow.
 const IDLE_MAX: Duration = Duration::from_secs(3600);
@@ -31,14 +31,14 @@ const BEAT_MS: i64 = 10;
 pub enum Progress {
     /// So many requests were taken and answers given. There may be more.
     Worked(usize),
-    /// Nothing to do until a read that is under way ends, or another thread is at it.
+    /// Nothing to do until a request that is under way ends, or another thread is at it.
     Pending,
     /// Nothing to do.
     Idle,
 }
 
 /// A client of a daemon: what serves one region. Dropping it marks the region stopped, waits for
-/// the reads under way and closes what is open.
+/// the requests under way and closes what is open.
 pub struct Client {
     pub(crate) inner: Arc<Inner>,
     pub(crate) threads: Mutex<Threads>,
@@ -58,7 +58,7 @@ pub(crate) struct Inner {
     pub(crate) files: Files,
     pub(crate) shards: Box<[Shard]>,
     pub(crate) workers: Box<[Mutex<Worker>]>,
-    /// Reads under way in each worker's ring, for a look without the lock.
+    /// Requests under way in each worker's ring, for a look without the lock.
     pub(crate) ring_flights: Box<[AtomicU32]>,
     pub(crate) counters: Box<[Counters]>,
     pub(crate) pool: Option<Pool>,
@@ -119,7 +119,7 @@ impl Client {
         };
         let inner = Arc::new(Inner {
             region,
-            limits: Limits { layout, device_window },
+            limits: Limits { layout, device_window, read_only: grant.read_only },
             window,
             view,
             files: Files::new(grant.max_open),
@@ -146,17 +146,16 @@ impl Client {
         Ok(client)
     }
 
-    /// Serves what waits, at most a batch, on the calling thread; and answers the reads that have
-    /// ended. `worker` picks one of [`crate::Options::ring_workers`] contexts (modulo their
+    /// Serves what waits, at most a batch, on the calling thread; and answers what has ended. `worker` picks one of [`crate::Options::ring_workers`] contexts (modulo their
     /// number); different threads should use different ones.
     ///
-    /// A worker whose poll left reads under way should be polled or parked again before long;
+    /// A worker whose poll left requests under way should be polled or parked again before long;
     /// other workers' polls and parks look after them too, if less promptly.
     pub fn poll(&self, worker: usize) -> Progress {
         self.inner.poll(worker)
     }
 
-    /// Sleeps until the doorbell rings, a read under way ends, or `timeout` has passed. Returns at
+    /// Sleeps until the doorbell rings, a request under way ends, or `timeout` has passed. Returns at
     /// once if there is something to poll for. May return early.
     ///
     /// Answers that *other* workers give do not end it: a driver that waits for some uses
@@ -212,8 +211,10 @@ impl Drop for Client {
         }
         inner.wake_device(&inner.counters[0]);
         if leak {
-            // The kernel may still write into the region: keep it mapped for good.
-            tracing::error!("reads under way could not be awaited; the region's memory is leaked");
+            // The kernel may still use the region: keep it mapped for good.
+            tracing::error!(
+                "requests under way could not be awaited; the region's memory is leaked"
+            );
             std::mem::forget(inner.memory.clone());
         }
     }
@@ -242,7 +243,7 @@ impl Inner {
         Progress::Idle
     }
 
-    /// Reads under way, all workers' together.
+    /// Requests under way, all workers' together.
     pub(crate) fn flights(&self) -> usize {
         let rings: u32 = self.ring_flights.iter().map(|f| f.load(Ordering::Relaxed)).sum();
         rings as usize + self.pool.as_ref().map_or(0, Pool::flights)
@@ -309,7 +310,7 @@ impl Inner {
                     Some(ring) if own > 0 => ring.wait(words, nap),
                     _ => wake::futex_wait_any(words, nap),
                 }
-                // Reads of rings end unseen by their words: let the caller poll for them.
+                // What rings do ends unseen by their words: let the caller poll for them.
                 awake = over(&mut worker) || foreign > 0 || Instant::now() >= until;
             }
             host.parked.fetch_sub(1, Ordering::Relaxed);
@@ -327,23 +328,49 @@ impl Inner {
         }
     }
 
-    /// Ends a read: answers its cell and gives the file back.
-    pub(crate) fn land(
+    /// Carries a request out on this thread, however long that takes.
+    pub(crate) fn carry_out(&self, flight: &mut Flight) -> Result<u64, Errno> {
+        let faults = self.shared.options.faults.as_deref();
+        match flight.job {
+            Job::Append => engine::append(flight, self.files.position(flight.file.index), faults),
+            _ => engine::carry_out(flight, faults),
+        }
+    }
+
+    /// Ends a request: gives its file back. What its cell is to be told.
+    #[inline]
+    pub(crate) fn conclude(
         &self,
         flight: &Flight,
-        result: Result<u64, gpu_abi::Errno>,
+        result: Result<u64, Errno>,
         counters: &Counters,
-    ) {
-        self.files.give_back(flight.file.index);
-        if let Ok(bytes) = result {
-            counters.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+        count: impl Fn(&AtomicU64, u64),
+    ) -> Completion {
+        let mut completion = Completion::of(result);
+        match flight.job {
+            Job::Read => count(&counters.bytes_read, completion.value),
+            Job::Write | Job::WriteRuns(_) | Job::Append => {
+                count(&counters.bytes_written, completion.value);
+                self.shared.versions.wrote(flight.asked, || paths::identity(&flight.file));
+            }
+            Job::Sync { .. } => {}
         }
-        self.answer(flight.cell, flight.tag, &gpu_abi::Completion::of(result));
+        if matches!(flight.job, Job::Append) && result.is_ok() {
+            completion.detail[0] = flight.offset;
+        }
+        self.files.give_back(flight.file.index);
+        completion
+    }
+
+    /// The same for a request that has waited: answers its cell.
+    pub(crate) fn land(&self, flight: &Flight, result: Result<u64, Errno>, counters: &Counters) {
+        let completion = self.conclude(flight, result, counters, stats::add);
+        self.answer(flight.cell, flight.tag, &completion);
     }
 
     /// C2: answers a cell; `CELL_NONE` is past the last.
     #[inline]
-    pub(crate) fn answer(&self, cell: u32, tag: u32, completion: &gpu_abi::Completion) {
+    pub(crate) fn answer(&self, cell: u32, tag: u32, completion: &Completion) {
         if let Some(cell) = self.region.cell(cell) {
             cell.complete(tag, completion);
         }

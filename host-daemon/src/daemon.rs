@@ -7,7 +7,7 @@ use crate::versions::Versions;
 use crate::{DaemonError, EngineChoice, EngineKind, Grant, Options, RegionMemory};
 use std::sync::Arc;
 
-/// Threads that read where io_uring is not to be had.
+/// Threads that wait where io_uring is not to be had.
 const FALLBACK_POOL: usize = 4;
 
 /// Serves regions.

@@ -8,8 +8,8 @@
 //!   close:  open = 0      then no new user comes; whoever makes users 0 closes the descriptor
 //! ```
 //!
-//! A descriptor is thus never closed under a read: were it, its number could be taken by another
-//! file of this process, and the read would return bytes that were never granted. A slot goes to
+//! A descriptor is thus never closed under a read or a write: were it, its number could be taken by
+//! another file of this process, and the request would reach bytes that were never granted. A slot goes to
 //! the end of the queue of free ones and comes back with the next generation, so that a forged or
 //! stale handle meets another file only by guessing.
 
@@ -23,7 +23,7 @@ use std::sync::{Mutex, PoisonError};
 const OPEN: u64 = 1 << 31;
 const USERS: u64 = OPEN - 1;
 
-/// What kind of waiting a file's reads involve.
+/// What kind of waiting a file's reads and writes involve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -55,19 +55,34 @@ struct Slot {
     kind: AtomicU8,
     /// Whether the descriptor still has the `O_NONBLOCK` that it was opened with.
     nonblocking: AtomicBool,
-    /// Bytes of a regular file when it was opened.
+    writable: AtomicBool,
     size: AtomicU64,
-    /// Position of the descriptor in its directory. Locked during a listing.
-    cursor: Mutex<u64>,
+    /// Position of the descriptor in its directory. Locked during a listing, and while an append
+    /// moves the position of a file's descriptor and looks where it is.
+    position: Mutex<u64>,
+}
+
+/// A file that has been opened, non-blocking.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) fd: OwnedFd,
+    pub(crate) kind: Kind,
+    /// See [`Held::size`].
+    pub(crate) size: u64,
+    pub(crate) writable: bool,
 }
 
 /// A file in use: its descriptor stays open until it is given back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     pub(crate) index: u32,
+    pub(crate) handle: u32,
     pub(crate) fd: RawFd,
     pub(crate) kind: Kind,
-    /// Bytes of a regular file when it was opened; 0 for others, and where that says nothing.
+    /// Whether it was opened for writing.
+    pub(crate) writable: bool,
+    /// Bytes of a regular file when it was opened for reading alone; 0 for others, and where that
+    /// says nothing.
     pub(crate) size: u64,
 }
 
@@ -75,7 +90,14 @@ impl Held {
     /// A descriptor that has no place among the open files: for a read that ends before it is closed.
     pub(crate) fn unlisted(fd: &OwnedFd) -> Held {
         // No file is that long, so that a read goes on until the file says where it ends.
-        Held { index: u32::MAX, fd: fd.as_raw_fd(), kind: Kind::Stored, size: u64::MAX }
+        Held {
+            index: u32::MAX,
+            handle: HANDLE_NONE,
+            fd: fd.as_raw_fd(),
+            kind: Kind::Stored,
+            writable: false,
+            size: u64::MAX,
+        }
     }
 }
 
@@ -95,8 +117,9 @@ impl Files {
             fd: AtomicI32::new(-1),
             kind: AtomicU8::new(0),
             nonblocking: AtomicBool::new(false),
+            writable: AtomicBool::new(false),
             size: AtomicU64::new(0),
-            cursor: Mutex::new(0),
+            position: Mutex::new(0),
         });
         let bits = max.next_power_of_two().trailing_zeros();
         // Generation 1: handle 0, which zeroed requests carry, names nothing.
@@ -113,17 +136,18 @@ impl Files {
         !self.free.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Takes a descriptor in that was opened non-blocking; `EMFILE` beyond the quota.
-    pub(crate) fn insert(&self, fd: OwnedFd, kind: Kind, size: u64) -> Result<u32, Errno> {
+    /// Takes a file in; `EMFILE` beyond the quota.
+    pub(crate) fn insert(&self, file: Opened) -> Result<u32, Errno> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let handle = free.pop_front().ok_or(Errno::EMFILE)?;
         drop(free);
         let slot = &self.slots[self.index(handle)];
-        slot.fd.store(fd.into_raw_fd(), Ordering::Relaxed);
-        slot.kind.store(kind as u8, Ordering::Relaxed);
+        slot.fd.store(file.fd.into_raw_fd(), Ordering::Relaxed);
+        slot.kind.store(file.kind as u8, Ordering::Relaxed);
         slot.nonblocking.store(true, Ordering::Relaxed);
-        slot.size.store(size, Ordering::Relaxed);
-        *slot.cursor.lock().unwrap_or_else(PoisonError::into_inner) = 0;
+        slot.writable.store(file.writable, Ordering::Relaxed);
+        slot.size.store(file.size, Ordering::Relaxed);
+        *slot.position.lock().unwrap_or_else(PoisonError::into_inner) = 0;
         // Release: pairs with the acquire in `hold`, which must see the descriptor.
         slot.state.store(u64::from(handle) << 32 | OPEN, Ordering::Release);
         Ok(handle)
@@ -154,8 +178,10 @@ impl Files {
         }
         Some(Held {
             index: index as u32,
+            handle,
             fd: slot.fd.load(Ordering::Relaxed),
             kind: Kind::from_raw(slot.kind.load(Ordering::Relaxed)),
+            writable: slot.writable.load(Ordering::Relaxed),
             size: slot.size.load(Ordering::Relaxed),
         })
     }
@@ -172,11 +198,11 @@ impl Files {
         }
     }
 
-    /// Prepares a file for reads that wait: io_uring would answer `EAGAIN` to them while the
+    /// Prepares a file for reads and writes that wait: io_uring would answer `EAGAIN` to them while the
     /// descriptor is non-blocking. Once per file, and only for those that come to it.
     pub(crate) fn make_blocking(&self, file: &Held) {
-        // Relaxed: if two threads get here one of them may hand its read in first. It then gets its
-        // `EAGAIN`, which the ring meets by reading on its own.
+        // Relaxed: if two threads get here one of them may hand its request in first. It then gets its
+        // `EAGAIN`, which the ring meets by a system call of its own.
         if self.slots[file.index as usize].nonblocking.swap(false, Ordering::Relaxed) {
             // SAFETY: held, so it is open.
             unsafe { libc::fcntl(file.fd, libc::F_SETFL, 0) };
@@ -188,9 +214,9 @@ impl Files {
         self.slots[index as usize].kind.store(Kind::StoredNoNowait as u8, Ordering::Relaxed);
     }
 
-    /// The position of a held directory's descriptor.
-    pub(crate) fn cursor(&self, index: u32) -> &Mutex<u64> {
-        &self.slots[index as usize].cursor
+    /// The position of a held file's descriptor.
+    pub(crate) fn position(&self, index: u32) -> &Mutex<u64> {
+        &self.slots[index as usize].position
     }
 
     /// Ends the handle: `EBADF` if it is none. The descriptor goes with its last user.
@@ -261,14 +287,15 @@ impl AsRawFd for Held {
 mod tests {
     use super::*;
 
-    fn null() -> OwnedFd {
-        std::fs::File::open("/dev/null").unwrap().into()
+    fn null() -> Opened {
+        let fd = std::fs::File::open("/dev/null").unwrap().into();
+        Opened { fd, kind: Kind::Other, size: 0, writable: false }
     }
 
     #[test]
     fn v8_handles_end_when_closed_and_do_not_come_back_soon() {
         let files = Files::new(2);
-        let first = files.insert(null(), Kind::Other, 0).unwrap();
+        let first = files.insert(null()).unwrap();
         let held = files.hold(first).unwrap();
         assert_eq!(files.close(first), Ok(()));
         assert_eq!(files.close(first), Err(Errno::EBADF));
@@ -280,7 +307,7 @@ mod tests {
         assert_eq!(files.in_use(), 0);
         let mut seen = vec![first];
         for _ in 0..1000 {
-            let handle = files.insert(null(), Kind::Other, 0).unwrap();
+            let handle = files.insert(null()).unwrap();
             assert!(!seen.contains(&handle));
             seen.push(handle);
             files.close(handle).unwrap();
@@ -293,12 +320,11 @@ mod tests {
     #[test]
     fn v9_the_quota_is_exact() {
         let files = Files::new(3);
-        let handles: Vec<_> =
-            (0..3).map(|_| files.insert(null(), Kind::Other, 0).unwrap()).collect();
-        assert_eq!(files.insert(null(), Kind::Other, 0), Err(Errno::EMFILE));
+        let handles: Vec<_> = (0..3).map(|_| files.insert(null()).unwrap()).collect();
+        assert_eq!(files.insert(null()), Err(Errno::EMFILE));
         assert!(!files.has_room());
         files.close(handles[1]).unwrap();
-        assert!(files.insert(null(), Kind::Other, 0).is_ok());
+        assert!(files.insert(null()).is_ok());
     }
 
     #[test]
@@ -310,8 +336,8 @@ mod tests {
         let before = HANDLE_NONE - 16;
         files.free.lock().unwrap().clear();
         files.free.lock().unwrap().push_back(before);
-        assert_eq!(files.insert(null(), Kind::Other, 0), Ok(before));
+        assert_eq!(files.insert(null()), Ok(before));
         files.close(before).unwrap();
-        assert_eq!(files.insert(null(), Kind::Other, 0), Ok(1 << 4 | 15));
+        assert_eq!(files.insert(null()), Ok(1 << 4 | 15));
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::ptr::NonNull;
 
-/// Device memory that requests may name as their target (window 1).
+/// Device memory that requests may name as their buffer (window 1).
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceWindow {
     base: NonNull<u8>,
@@ -48,13 +48,15 @@ pub struct Grant {
     pub root: Option<PathBuf>,
     /// Files that may be open at once: 1 to 1,048,576.
     pub max_open: u32,
-    /// Device memory that reads may target. The smaller of this and the region's own
+    /// Device memory that requests may name. The smaller of this and the region's own
     /// `device_window` counts.
     pub device_window: Option<DeviceWindow>,
+    /// Clause V13: nothing may be written, made, renamed or removed.
+    pub read_only: bool,
 }
 
 impl Default for Grant {
     fn default() -> Self {
-        Grant { root: None, max_open: 4096, device_window: None }
+        Grant { root: None, max_open: 4096, device_window: None, read_only: false }
     }
 }

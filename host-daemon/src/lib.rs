@@ -25,7 +25,8 @@
 //! | `validate` | the judgement on a request: pure, no I/O |
 //! | `serve` | carrying a valid request out |
 //! | `files`, `paths`, `dir`, `versions` | open files, path resolution, listings, content versions |
-//! | `engine` | reads that have to wait: io_uring, or a pool of threads |
+//! | `engine` | reads and writes; those that have to wait: io_uring, or a pool of threads |
+//! | `faults` | system calls that fail on purpose, for tests |
 //! | `wake` | doorbells |
 
 mod client;
@@ -33,6 +34,7 @@ mod daemon;
 mod dir;
 mod engine;
 mod error;
+mod faults;
 mod files;
 mod grant;
 mod memory;
@@ -48,6 +50,7 @@ mod wake;
 pub use client::{Client, Progress};
 pub use daemon::Daemon;
 pub use error::DaemonError;
+pub use faults::{Fault, FaultAt, Faults};
 pub use gpu_abi::RegionConfig;
 pub use grant::{DeviceWindow, Grant};
 pub use memory::RegionMemory;

@@ -1,9 +1,11 @@
 //! How a daemon serves.
 
-use crate::DaemonError;
+use crate::{DaemonError, Faults};
+use std::sync::Arc;
 
-/// What carries out reads that have to wait for a device. Reads that hit the host's page cache are
-/// served at once by the polling thread whatever the engine, unless [`Options::nowait_first`] is off.
+/// What carries out requests that have to wait for a device. Reads that hit the host's page cache, and
+/// writes, which go there, are served at once by the polling thread whatever the engine, unless
+/// [`Options::nowait_first`] is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum EngineChoice {
     /// `GPU_HOSTD_ENGINE` if it is set (`pread`, `io_uring`); else io_uring where the kernel admits
@@ -12,10 +14,10 @@ pub enum EngineChoice {
     Auto,
     /// io_uring, or an error.
     IoUring,
-    /// The polling thread reads, and waits: `poll` has answered all it took when it returns.
-    /// Deterministic; one slow read blocks its worker.
+    /// The polling thread does everything, and waits: `poll` has answered all it took when it returns.
+    /// Deterministic; one slow read, or sync, blocks its worker.
     Pread,
-    /// This many threads (1 to 256) do the reads that have to wait.
+    /// This many threads (1 to 256) do what has to wait.
     PreadPool(usize),
 }
 
@@ -33,7 +35,7 @@ pub enum EngineKind {
 /// How a daemon serves its clients.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What carries out reads that have to wait.
+    /// What carries out requests that have to wait.
     pub engine: EngineChoice,
     /// Contexts of each client that can poll at once: 1 to 256.
     pub ring_workers: usize,
@@ -42,13 +44,17 @@ pub struct Options {
     pub register_buffers: bool,
     /// Requests that one `poll` takes at most: 1 to 256.
     pub batch: usize,
-    /// Bytes of reads that one `poll` takes at most (it always takes one request), so that what has
+    /// Bytes of reads and writes that one `poll` takes at most (it always takes one request), so that what has
     /// been read is used while it still lies in the CPU's cache.
     pub batch_bytes: usize,
-    /// Reads of one worker that may be under way at once: 1 to 4096.
+    /// Requests of one worker that may be under way at once: 1 to 4096.
     pub in_flight: usize,
-    /// Try each read without waiting on the polling thread before it goes to the engine.
+    /// Try each read without waiting on the polling thread before it goes to the engine, and write
+    /// there.
     pub nowait_first: bool,
+    /// For tests: system calls that fail on purpose. May be changed while the daemon serves. `None`
+    /// costs nothing.
+    pub faults: Option<Arc<Faults>>,
 }
 
 impl Default for Options {
@@ -61,6 +67,7 @@ impl Default for Options {
             batch_bytes: 1 << 20,
             in_flight: 256,
             nowait_first: true,
+            faults: None,
         }
     }
 }

@@ -2,19 +2,24 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+/// Numbers of operations, and 0 for what is none.
+pub(crate) const OPS: usize = 16;
+
 /// A client's counters since it was attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Requests taken, by the number of their operation (0: unknown operations).
-    pub by_op: [u64; 8],
+    pub by_op: [u64; OPS],
     /// Bytes read into slots and device memory.
     pub bytes_read: u64,
-    /// Requests answered with `EINVAL`, `EFAULT` and the like because they broke a rule.
+    /// Bytes written to files.
+    pub bytes_written: u64,
+    /// Requests answered with `EINVAL`, `EFAULT`, `EROFS` and the like because they broke a rule.
     pub rejected: u64,
     /// Requests that could not even be answered.
     pub dropped: u64,
-    /// Reads that had to wait and went to the engine.
+    /// Reads, writes and syncs that had to wait and went to the engine.
     pub deferred: u64,
     /// Polls that found something.
     pub batches: u64,
@@ -35,8 +40,9 @@ impl Stats {
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
-    pub(crate) by_op: [AtomicU64; 8],
+    pub(crate) by_op: [AtomicU64; OPS],
     pub(crate) bytes_read: AtomicU64,
+    pub(crate) bytes_written: AtomicU64,
     pub(crate) rejected: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) deferred: AtomicU64,
@@ -51,12 +57,18 @@ pub(crate) fn bump(counter: &AtomicU64, by: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(by), Relaxed);
 }
 
+/// Adds where several threads may.
+pub(crate) fn add(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Relaxed);
+}
+
 impl Counters {
     pub(crate) fn add_to(&self, stats: &mut Stats) {
         for (sum, counter) in stats.by_op.iter_mut().zip(&self.by_op) {
             *sum += counter.load(Relaxed);
         }
         stats.bytes_read += self.bytes_read.load(Relaxed);
+        stats.bytes_written += self.bytes_written.load(Relaxed);
         stats.rejected += self.rejected.load(Relaxed);
         stats.dropped += self.dropped.load(Relaxed);
         stats.deferred += self.deferred.load(Relaxed);

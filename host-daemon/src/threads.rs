@@ -20,7 +20,7 @@ const IDLE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Threads {
     workers: Vec<JoinHandle<()>>,
-    readers: Vec<JoinHandle<()>>,
+    pool: Vec<JoinHandle<()>>,
     heart: Option<(Arc<Heart>, JoinHandle<()>)>,
 }
 
@@ -73,7 +73,7 @@ impl Client {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for i in 0..n {
             let inner = self.inner.clone();
-            threads.readers.push(start(format!("gpu-hostd-read-{i}"), move || read(&inner))?);
+            threads.pool.push(start(format!("gpu-hostd-wait-{i}"), move || wait(&inner))?);
         }
         Ok(())
     }
@@ -94,7 +94,7 @@ impl Client {
         if let Some(pool) = &self.inner.pool {
             pool.close();
         }
-        for thread in threads.readers {
+        for thread in threads.pool {
             let _ = thread.join();
         }
         if let Some((heart, thread)) = threads.heart {
@@ -130,12 +130,12 @@ fn work(inner: &Inner, index: usize) {
     }
 }
 
-/// A reader of the pool.
-fn read(inner: &Inner) {
+/// A thread of the pool.
+fn wait(inner: &Inner) {
     let Some(pool) = &inner.pool else { return };
     let Some(counters) = inner.counters.last() else { return };
-    while let Some(flight) = pool.next() {
-        let result = super::engine::read_waiting(flight);
+    while let Some(mut flight) = pool.next() {
+        let result = inner.carry_out(&mut flight);
         inner.land(&flight, result, counters);
         inner.wake_device(counters);
         pool.ended();

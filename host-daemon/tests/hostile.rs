@@ -65,14 +65,14 @@ fn v3_unknown_operations_and_reserved_bits_are_refused(options: Options, spawned
     let nop = Request { op: Op::Nop as u8, cell: CALL, ..Request::zeroed() };
     let bad = [
         Request { op: 0, ..nop },
-        Request { op: 8, ..nop },
+        Request { op: 16, ..nop },
         Request { op: 255, ..nop },
         Request { flags: 1, ..nop },
         Request { reserved0: 1, ..nop },
         Request { reserved: [0, 0, 0, 0, 1 << 31], ..nop },
         Request { path_len: 1, ..nop },
         Request { op: Op::ReadFile as u8, flags: 0, path_len: 1, cell: 0, ..nop },
-        Request { op: Op::Open as u8, flags: 9, len: 1, cell: 0, ..nop },
+        Request { op: Op::Open as u8, flags: 65, len: 1, cell: 0, ..nop },
         Request { op: Op::Open as u8, flags: 1, window: 1, len: 1, cell: 0, ..nop },
         Request { op: Op::Stat as u8, window: 1, handle: HANDLE_NONE, len: 1, cell: 0, ..nop },
         Request { op: Op::Read as u8, window: 2, cell: 0, ..nop },

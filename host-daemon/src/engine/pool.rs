@@ -1,17 +1,17 @@
-//! A pool of threads for reads that have to wait, where io_uring is not to be had.
+//! A pool of threads for what has to wait, where io_uring is not to be had.
 
 use super::Flight;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// The queue between polling threads and reading threads.
+/// The queue between polling threads and those that wait.
 pub(crate) struct Pool {
     queue: Mutex<Queue>,
     filled: Condvar,
     capacity: usize,
     flights: AtomicUsize,
-    /// Counts ended reads: a futex for whoever waits for one.
+    /// Counts ended requests: a futex for whoever waits for one.
     finished: AtomicU32,
 }
 
@@ -35,7 +35,7 @@ impl Pool {
         self.flights.load(Ordering::Relaxed)
     }
 
-    /// Reads that may still be pushed. Several workers may overshoot it by a batch each.
+    /// Requests that may still be pushed. Several workers may overshoot it by a batch each.
     pub(crate) fn room(&self) -> usize {
         self.capacity.saturating_sub(self.flights())
     }
@@ -44,7 +44,7 @@ impl Pool {
         &self.finished
     }
 
-    /// How many reads have ended, modulo 2^32.
+    /// How many requests have ended, modulo 2^32.
     pub(crate) fn ended_so_far(&self) -> u32 {
         // Pairs with the release in `ended`.
         self.finished.load(Ordering::Acquire)
@@ -58,7 +58,7 @@ impl Pool {
         self.filled.notify_one();
     }
 
-    /// What is next to read; `None` once the pool is closed and empty.
+    /// What is next to do; `None` once the pool is closed and empty.
     pub(crate) fn next(&self) -> Option<Flight> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -72,7 +72,7 @@ impl Pool {
         }
     }
 
-    /// One read has ended and been answered.
+    /// One request has ended and been answered.
     pub(crate) fn ended(&self) {
         self.flights.fetch_sub(1, Ordering::Relaxed);
         // Release: pairs with the acquire in `ended_so_far`, so that who sees the count sees the flight gone.
@@ -80,7 +80,7 @@ impl Pool {
         crate::wake::futex_wake(&self.finished, i32::MAX);
     }
 
-    /// No more reads come; threads end when the queue is empty.
+    /// No more requests come; threads end when the queue is empty.
     pub(crate) fn close(&self) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.filled.notify_all();

@@ -1,28 +1,31 @@
-//! Reads that have to wait, by io_uring: one ring per worker.
+//! What has to wait, by io_uring: one ring per worker.
 
-use super::{Flight, errno, read_waiting};
+use super::{Flight, Job, carry_out, errno};
+use crate::faults::{Fate, Faults};
 use crate::wake::FUTEX2_SIZE_U32;
 use crate::{DeviceWindow, Options};
 use gpu_abi::{Errno, HostAtomics, Region};
-use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, opcode, squeue};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-/// `user_data` of what is no read.
+/// `user_data` of what is no flight.
 const WORD: u64 = u64::MAX;
 /// Longest piece of memory that the kernel registers as one buffer.
 const BUFFER_MAX: usize = 1 << 30;
 
-/// A worker's ring and the reads under way in it.
+/// A worker's ring and what is under way in it.
 pub(crate) struct Ring {
     uring: IoUring,
     flights: Box<[Option<Flight>]>,
     free: Vec<u32>,
     /// Registered memory, in order.
     buffers: Vec<libc::iovec>,
-    /// Whether the kernel can wait on a futex and on reads at once (Linux 6.7).
+    faults: Option<Arc<Faults>>,
+    /// Whether the kernel can wait on a futex and on requests at once (Linux 6.7).
     can_wait_futex: bool,
 }
 
@@ -55,9 +58,10 @@ impl Ring {
         uring.submitter().register_probe(&mut probe)?;
         let mut ring = Ring {
             uring,
-            flights: vec![None; depth as usize].into(),
+            flights: (0..depth).map(|_| None).collect(),
             free: (0..depth).rev().collect(),
             buffers: Vec::new(),
+            faults: options.faults.clone(),
             can_wait_futex: probe.is_supported(opcode::FutexWait::CODE),
         };
         if options.register_buffers {
@@ -96,32 +100,31 @@ impl Ring {
         self.free.len()
     }
 
-    /// Queues a read; the caller has seen that there is room.
+    /// Queues a request; the caller has seen that there is room. Appends do not come here: where
+    /// their bytes went is known only to who made the system call.
     pub(crate) fn push(&mut self, flight: Flight) {
         let Some(index) = self.free.pop() else { unreachable!("room was checked") };
-        self.flights[index as usize] = Some(flight);
-        let entry = self.entry(&flight, index.into());
-        self.enqueue(&entry);
+        self.issue(index, flight);
     }
 
-    fn entry(&self, flight: &Flight, user_data: u64) -> squeue::Entry {
-        let (at, left, offset) = flight.rest();
-        let (fd, left) = (Fd(flight.file.fd), left as u32);
-        let fits = |b: &libc::iovec| {
-            let from = (at as usize).wrapping_sub(b.iov_base as usize);
-            from <= b.iov_len && left as usize <= b.iov_len - from
+    /// Queues the next system call of a request.
+    fn issue(&mut self, index: u32, mut flight: Flight) {
+        let limit = match flight.fate(self.faults.as_deref()) {
+            Fate::Upto(limit) => limit,
+            Fate::Fails(errno) => {
+                flight.doom = Some(errno);
+                0
+            }
         };
-        let entry = match self.buffers.iter().position(fits) {
-            Some(i) => opcode::ReadFixed::new(fd, at, left, i as u16).offset(offset as u64).build(),
-            None => opcode::Read::new(fd, at, left).offset(offset as u64).build(),
-        };
-        entry.user_data(user_data)
+        let entry = entry(&self.buffers, &mut flight, limit).user_data(index.into());
+        self.flights[index as usize] = Some(flight);
+        self.enqueue(&entry);
     }
 
     fn enqueue(&mut self, entry: &squeue::Entry) {
         loop {
-            // SAFETY: the target of a read lives until the read has ended (`Client`'s drop waits),
-            // the wait for a word is cancelled before `wait` returns.
+            // SAFETY: the memory of a request lives until that has ended (`Client`'s drop waits), its
+            // iovecs lie in the flight, the wait for a word is cancelled before `wait` returns.
             if unsafe { self.uring.submission().push(entry) }.is_ok() {
                 return;
             }
@@ -130,7 +133,7 @@ impl Ring {
         }
     }
 
-    /// Hands queued reads to the kernel; whether there were any. What it cannot take now (EAGAIN,
+    /// Hands what is queued to the kernel; whether there were any. What it cannot take now (EAGAIN,
     /// EBUSY) stays queued for the next time.
     pub(crate) fn submit(&mut self) -> bool {
         if self.uring.submission().is_empty() {
@@ -149,7 +152,7 @@ impl Ring {
         !self.uring.completion().is_empty()
     }
 
-    /// Hands every read that has ended to `land`; how many.
+    /// Hands every request that has ended to `land`; how many.
     pub(crate) fn reap(&mut self, mut land: impl FnMut(&Flight, Result<u64, Errno>)) -> usize {
         let mut landed = 0;
         loop {
@@ -157,34 +160,33 @@ impl Ring {
             let next = self.uring.completion().next();
             let Some(entry) = next else { return landed };
             let index = entry.user_data();
-            let Some(Some(flight)) = self.flights.get_mut(index as usize) else { continue };
-            let result = match entry.result() {
-                // Short before the end of the file: what the kernel had at hand. Ask again.
-                n if n >= 0 => {
-                    flight.done += n as usize;
-                    if n > 0 && !flight.is_complete() {
-                        let flight = *flight;
-                        let entry = self.entry(&flight, index);
-                        self.enqueue(&entry);
+            let flight = self.flights.get_mut(index as usize).and_then(Option::take);
+            let Some(mut flight) = flight else { continue };
+            let result = match (flight.doom, entry.result()) {
+                (Some(errno), _) => flight.ended_by(errno),
+                (None, n) if n >= 0 => match flight.went_on(n as usize) {
+                    Some(result) => result,
+                    // Short: what the kernel had at hand, or room for. Ask again.
+                    None => {
+                        self.issue(index as u32, flight);
                         continue;
                     }
-                    Ok(flight.done as u64)
-                }
+                },
                 // The kernel could neither wait nor delegate: rare, and better slow than wrong.
-                e if matches!(-e, libc::EAGAIN | libc::EINTR) => read_waiting(*flight),
-                e => flight.ended_by(errno(-e)),
+                (None, e) if matches!(-e, libc::EAGAIN | libc::EINTR) => {
+                    carry_out(&mut flight, self.faults.as_deref())
+                }
+                (None, e) => flight.ended_by(errno(-e)),
             };
-            if let Some(flight) = self.flights[index as usize].take() {
-                self.free.push(index as u32);
-                land(&flight, result);
-                landed += 1;
-            }
+            self.free.push(index as u32);
+            land(&flight, result);
+            landed += 1;
         }
     }
 
-    /// Sleeps until a read ends, one of the words changes or is rung, or time is up.
+    /// Sleeps until a request ends, one of the words changes or is rung, or time is up.
     ///
-    /// The kernel waits for a futex as for a read (Linux 6.7). Before that, the sleep is cut to a
+    /// The kernel waits for a futex as for all else (Linux 6.7). Before that, the sleep is cut to a
     /// quarter of a millisecond, so that the words are looked at often enough.
     pub(crate) fn wait(&mut self, words: &[(&AtomicU32, u32)], timeout: Duration) {
         let timeout = if self.can_wait_futex {
@@ -212,7 +214,7 @@ impl Ring {
         }
     }
 
-    /// Sleeps until a read ends; false if the kernel refuses to wait.
+    /// Sleeps until a request ends; false if the kernel refuses to wait.
     pub(crate) fn submit_and_wait(&mut self) -> bool {
         match self.uring.submit_and_wait(1) {
             Ok(_) => true,
@@ -220,5 +222,40 @@ impl Ring {
                 matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::EINTR))
             }
         }
+    }
+}
+
+/// The next system call of a request, for at most `limit` bytes; none if it is doomed, but something
+/// that ends as that would.
+fn entry(buffers: &[libc::iovec], flight: &mut Flight, limit: usize) -> squeue::Entry {
+    if flight.doom.is_some() {
+        return opcode::Nop::new().build();
+    }
+    let fd = Fd(flight.file.fd);
+    let reads = match &mut flight.job {
+        Job::Read => true,
+        Job::Write | Job::Append => false,
+        Job::WriteRuns(gather) => {
+            let (call, offset) = gather.call(limit);
+            let (at, count) = (call.as_ptr(), call.len() as u32);
+            return opcode::Writev::new(fd, at, count).offset(offset).build();
+        }
+        Job::Sync { data_only } => {
+            let flags = if *data_only { FsyncFlags::DATASYNC } else { FsyncFlags::empty() };
+            return opcode::Fsync::new(fd).flags(flags).build();
+        }
+    };
+    let (at, left, offset) = flight.rest();
+    // V5: at most 2 MiB.
+    let (left, offset) = (left.min(limit) as u32, offset as u64);
+    let fits = |b: &libc::iovec| {
+        let from = (at as usize).wrapping_sub(b.iov_base as usize);
+        from <= b.iov_len && left as usize <= b.iov_len - from
+    };
+    match (reads, buffers.iter().position(fits)) {
+        (true, Some(i)) => opcode::ReadFixed::new(fd, at, left, i as u16).offset(offset).build(),
+        (true, None) => opcode::Read::new(fd, at, left).offset(offset).build(),
+        (false, Some(i)) => opcode::WriteFixed::new(fd, at, left, i as u16).offset(offset).build(),
+        (false, None) => opcode::Write::new(fd, at, left).offset(offset).build(),
     }
 }

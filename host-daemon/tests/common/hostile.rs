@@ -127,7 +127,12 @@ pub fn run(bytes: &[u8]) {
     let base = NonNull::new(window.as_mut_ptr()).unwrap();
     // SAFETY: the vector outlives the client, and is looked at only after it is gone.
     let granted = unsafe { DeviceWindow::new(base.add(GUARD), WINDOW) };
-    let grant = Grant { root: Some(world.root.clone()), max_open: 5, device_window: Some(granted) };
+    let grant = Grant {
+        root: Some(world.root.clone()),
+        max_open: 5,
+        device_window: Some(granted),
+        read_only: true,
+    };
     let client = daemon.attach(memory.clone(), grant).unwrap();
     let mut hostile = MockDevice::new(region, 0);
     let mut honest = MockDevice::new(region, 1);

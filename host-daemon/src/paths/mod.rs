@@ -1,6 +1,8 @@
-//! From a path in a ring to an open file or a description.
+//! From a path in a ring to an open file or a description. `names` makes, moves and removes names.
 
-use crate::files::Kind;
+mod names;
+
+use crate::files::{Held, Kind, Opened};
 use crate::versions::{Stamp, Versions};
 use gpu_abi::{Errno, FileInfo, OpenFlags};
 use rustix::fs::{
@@ -12,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-/// Magic numbers of file systems that live in memory: a read of theirs never waits, and reads that
+/// Magic numbers of file systems that live in memory: what they do never waits, and reads that
 /// must not wait (`RWF_NOWAIT`) are not supported everywhere.
 const IN_MEMORY: [i64; 2] = [0x0102_1994 /* tmpfs */, 0x8584_58f6 /* ramfs */];
 
@@ -60,13 +62,16 @@ pub(crate) fn c_path(buffer: &mut Vec<u8>) -> Result<&CStr, Errno> {
 
 impl View {
     fn open_raw(&self, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+        // 0666, less the process's umask; openat2 refuses a mode where nothing is made.
+        let mode =
+            if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
         match self {
-            View::Process => openat(CWD, path, flags, Mode::empty()).map_err(errno),
+            View::Process => openat(CWD, path, flags, mode).map_err(errno),
             View::Root(root) => {
                 let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
                 let mut tries = 0;
                 loop {
-                    match openat2(root, path, flags, Mode::empty(), resolve) {
+                    match openat2(root, path, flags, mode, resolve) {
                         // A rename elsewhere raced with a `..` of ours: the kernel asks us to try
                         // again. Bounded, since somebody may rename all day.
                         Err(rustix::io::Errno::AGAIN) if tries < 32 => tries += 1,
@@ -78,46 +83,64 @@ impl View {
         }
     }
 
-    /// Opens for reading. Blocks as long as the file system takes to resolve the path: a network
-    /// file system that hangs here holds up this worker, not the others.
-    pub(crate) fn open_for_reading(&self, path: &CStr, flags: OpenFlags) -> Result<OwnedFd, Errno> {
-        // Non-blocking: opening a FIFO must not wait for its writer.
-        let mut oflags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    /// Opens a file. Blocks as long as the file system takes to resolve the path: a network file
+    /// system that hangs here holds up this worker, not the others.
+    pub(crate) fn open_file(&self, path: &CStr, flags: OpenFlags) -> Result<OwnedFd, Errno> {
+        let access = match (flags.contains(OpenFlags::READ), flags.contains(OpenFlags::WRITE)) {
+            (true, true) => OFlags::RDWR,
+            (false, true) => OFlags::WRONLY,
+            _ => OFlags::RDONLY,
+        };
+        // Non-blocking: opening a FIFO must not wait for its other end.
+        let mut oflags = access | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         oflags.set(OFlags::DIRECTORY, flags.contains(OpenFlags::DIRECTORY));
         oflags.set(OFlags::NOFOLLOW, flags.contains(OpenFlags::NO_FOLLOW));
+        oflags.set(OFlags::CREATE, flags.contains(OpenFlags::CREATE));
+        oflags.set(OFlags::EXCL, flags.contains(OpenFlags::EXCLUSIVE));
         self.open_raw(path, oflags)
     }
 
-    /// As [`View::open_for_reading`], with what there is to know about the file.
+    /// As [`View::open_file`], with what there is to know about the file.
     pub(crate) fn open(
         &self,
         path: &CStr,
         flags: OpenFlags,
         versions: &Versions,
         file_systems: &FileSystems,
-    ) -> Result<(OwnedFd, Kind, FileInfo), Errno> {
-        let fd = self.open_for_reading(path, flags)?;
-        let info = describe(fd.as_fd(), c"", versions)?;
+    ) -> Result<(Opened, FileInfo), Errno> {
+        let fd = self.open_file(path, flags)?;
+        let writable = flags.contains(OpenFlags::WRITE);
+        let patience = if writable { Patience::None } else { Patience::ForTheTick };
+        let info = describe(fd.as_fd(), c"", versions, patience)?;
         let kind = kind_of(&fd, info.mode, info.dev, file_systems)?;
-        Ok((fd, kind, info))
+        // The length of a file that this client may change says nothing about its end.
+        let size = if info.is_file() && !writable { info.size } else { 0 };
+        Ok((Opened { fd, kind, size, writable }, info))
     }
 
     /// Describes what a path leads to, symbolic links followed.
     pub(crate) fn stat(&self, path: &CStr, versions: &Versions) -> Result<FileInfo, Errno> {
         match self {
-            View::Process => describe(CWD, path, versions),
+            View::Process => describe(CWD, path, versions, Patience::ForTheTick),
             View::Root(_) => {
                 let fd = self.open_raw(path, OFlags::PATH | OFlags::CLOEXEC)?;
-                describe(fd.as_fd(), c"", versions)
+                describe(fd.as_fd(), c"", versions, Patience::ForTheTick)
             }
         }
     }
 }
 
-/// What kind of waiting reads of a descriptor involve.
+/// What kind of waiting reads and writes of a descriptor involve.
 pub(crate) fn kind(fd: &OwnedFd, file_systems: &FileSystems) -> Result<Kind, Errno> {
     let stat = fstat(fd).map_err(errno)?;
     kind_of(fd, stat.st_mode, stat.st_dev, file_systems)
+}
+
+/// Which file a held one is, for `Versions`.
+pub(crate) fn identity(file: &Held) -> Option<(u64, u64)> {
+    // SAFETY: held, so it stays open for the call.
+    let stat = fstat(unsafe { BorrowedFd::borrow_raw(file.fd) }).ok()?;
+    Some((stat.st_dev, stat.st_ino))
 }
 
 fn kind_of(fd: &OwnedFd, mode: u32, dev: u64, file_systems: &FileSystems) -> Result<Kind, Errno> {
@@ -140,16 +163,27 @@ const MULTIGRAIN: [i64; 4] = [
 /// Longer than a tick of the kernel's clock.
 const TICK: Duration = Duration::from_millis(11);
 
+/// Whether a description may take its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It waits for the tick of the kernel's clock to end, if the version depends on that.
+    ForTheTick,
+    /// It waits for nothing: the file is about to change again, or has just been changed by who asks,
+    /// and each such call would wait. The version is then one that is not given out again.
+    None,
+}
+
 /// Describes `path` as seen from `at`; the empty path is `at` itself.
 ///
 /// Where two writes in one tick of the kernel's clock could get the same ctime, and the last one
-/// was in the present tick, this waits for the tick to end, once.
+/// was in the present tick, this waits for the tick to end, once, if `patience` allows it.
 pub(crate) fn describe(
     at: BorrowedFd<'_>,
     path: &CStr,
     versions: &Versions,
+    patience: Patience,
 ) -> Result<FileInfo, Errno> {
-    let mut waited = false;
+    let mut waited = patience == Patience::None;
     loop {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         let now = (now.tv_sec, now.tv_nsec as u32);
@@ -230,7 +264,7 @@ mod tests {
         let path = dir.path().join("file");
         let c = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
         let versions = Versions::new();
-        let version = || describe(CWD, &c, &versions).unwrap().version;
+        let version = || describe(CWD, &c, &versions, Patience::ForTheTick).unwrap().version;
         let mut last = 0;
         for content in 0..50u8 {
             // Of the same size each time: only the times differ.
