@@ -1,6 +1,7 @@
 //! Sessions, files with known bytes, launches.
 
 use crate::Policy;
+use crate::device::script::{Line, PROGRAM_SCRIPT};
 use crate::device::{Job, PTX, ops::Op, pattern};
 use gpu_host::{
     CudaError, CudaOptions, DeviceChoice, EmulatedOptions, HostError, LaunchConfig, Module,
@@ -208,6 +209,42 @@ impl<P: Policy> Bench<P> {
             Ok(outcome) => outcome,
             Err(e) => panic!("{e}"),
         }
+    }
+
+    /// Carries out a script, by `groups` groups of a kind (a `GROUP_*`): the lines of each in their order.
+    #[track_caller]
+    pub fn script(
+        &self,
+        shape: (u32, u32),
+        group: u32,
+        paths: &[PathBuf],
+        lines: &[Line],
+    ) -> Outcome {
+        match self.try_script(shape, group, paths, lines) {
+            Ok(outcome) => outcome,
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    /// As [`Bench::script`].
+    ///
+    /// # Errors
+    /// Whatever the launch failed with.
+    pub fn try_script(
+        &self,
+        shape: (u32, u32),
+        group: u32,
+        paths: &[PathBuf],
+        lines: &[Line],
+    ) -> Result<Outcome, HostError> {
+        let bytes = lines.iter().map(|line| line.at + line.len).max().unwrap_or(0).max(1) as usize;
+        let script = self.session.alloc_from(lines)?;
+        let params = [script.slice().addr(), lines.len() as u64, 0, 0];
+        self.launch(shape, paths, &[], lines.len(), bytes, |job| {
+            job.program = PROGRAM_SCRIPT;
+            job.group = group;
+            job.params = params;
+        })
     }
 
     /// Runs a storm.

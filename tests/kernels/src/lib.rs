@@ -3,6 +3,7 @@
 #![no_std]
 
 pub mod ops;
+pub mod script;
 pub mod storms;
 
 use bytemuck::{Pod, Zeroable};
@@ -36,6 +37,11 @@ pub struct Job {
 }
 
 impl Job {
+    /// The lines of a script, for [`script::PROGRAM_SCRIPT`]: `params[0]` is where, `params[1]` how many.
+    pub fn lines(&self) -> DeviceSlice<script::Line> {
+        DeviceSlice::new(self.params[0], self.params[1])
+    }
+
     /// Path number `index`.
     pub fn path(&self, index: u32) -> &[u8] {
         // SAFETY: the host wrote both before the launch and leaves them alone until its end.
@@ -71,6 +77,7 @@ fn run<I: PageIndex, E: Eviction>(job: Job) {
     let fs: Fs<I, E> = bytemuck::cast(job.fs);
     match job.program {
         ops::PROGRAM_OPS => ops::run(fs, &job),
+        script::PROGRAM_SCRIPT => script::run(fs, &job),
         _ => storms::run(fs, &job),
     }
 }
