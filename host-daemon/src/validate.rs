@@ -114,6 +114,8 @@ impl Limits {
             Op::ReadDir => {
                 Valid::ReadDir { handle: r.handle, cookie: r.offset, buffer: self.buffer(r)? }
             }
+            // Without sockets there is nothing that these could be about.
+            _ => return Err(Errno::EINVAL.into()),
         })
     }
 
