@@ -248,7 +248,7 @@ fn changes(page: *const u8, twin: *const u8, from: u32, to: u32, mut found: impl
     let mut begun = None;
     let mut at = from;
     while at < to {
-        if begun.is_none() && at % WORD == 0 && to - at >= WORD && !word(at) {
+        if begun.is_none() && at.is_multiple_of(WORD) && to - at >= WORD && !word(at) {
             at += WORD;
             continue;
         }

@@ -60,6 +60,11 @@ macro_rules! suite {
             ahead: [
                 sequential_reading_is_ahead, asynchronous_reads_lose_nothing,
                 once_leaves_no_page_behind
+            ],
+            writing: [
+                written_bytes_are_the_files, threads_write_side_by_side, bytes_of_others_survive,
+                ways_to_open, one_file_by_several_names, names_change,
+                appended_records_all_survive, one_of_many_makes_a_file
             ]
         );
     };

@@ -3,8 +3,8 @@
 use conformance::device::ops::{GROUP_BLOCK, GROUP_THREAD, GROUP_WARP, failure};
 use conformance::device::pattern;
 use conformance::device::script::{
-    APPEND, CLOSE, CREATE, FLUSH, Line, MAP, MAP_MUT, OPEN, READ, SET_LEN, SIZE, SYNC, TRUNCATE,
-    WRITE, WRITES,
+    APPEND, BATCH, CLOSE, CREATE, FLUSH, Line, MAP, MAP_MUT, OPEN, READ, SET_LEN, SIZE, SYNC,
+    TRUNCATE, TYPED, WRITE, WRITE_ASYNC, WRITES,
 };
 use conformance::host::{Bench, Tree, emulated};
 use conformance::{HashClock, HashFifo, Policy, RadixClock};
@@ -21,8 +21,8 @@ const FILES: usize = 3;
 /// What happens to a file, in the order of a program.
 #[derive(Clone, Debug)]
 enum Act {
-    Read { offset: u64, len: u64, map: bool },
-    Write { offset: u64, len: u64 },
+    Read { offset: u64, len: u64, how: u32 },
+    Write { offset: u64, len: u64, how: u32 },
     MapMut { offset: u64, len: u64, every: u32 },
     SetLen(u64),
     Append(u64),
@@ -89,9 +89,10 @@ fn len() -> impl Strategy<Value = u64> {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        4 => (place(), len(), any::<bool>())
-            .prop_map(|(offset, len, map)| Act::Read { offset, len, map }),
-        6 => (place(), len()).prop_map(|(offset, len)| Act::Write { offset, len }),
+        4 => (place(), len(), prop::sample::select(vec![READ, MAP, BATCH, TYPED]))
+            .prop_map(|(offset, len, how)| Act::Read { offset, len, how }),
+        6 => (place(), len(), prop::sample::select(vec![WRITE, WRITE_ASYNC]))
+            .prop_map(|(offset, len, how)| Act::Write { offset, len, how }),
         2 => (place(), len(), 0..4u32)
             .prop_map(|(offset, len, every)| Act::MapMut { offset, len, every }),
         1 => place().prop_map(Act::SetLen),
@@ -192,19 +193,26 @@ fn script(
         *seed += 1;
         let line = Line { seed: *seed, ..none };
         match *act {
-            Act::Read { offset, len, map } => {
-                let start = (offset as usize).min(model.len());
-                let end = (start + len as usize).min(model.len());
+            Act::Read { mut offset, len, how } => {
                 // A view spans eight pages at most.
-                let what = if map && len <= 6 * u64::from(case.page) { MAP } else { READ };
+                let is_short = len <= 6 * u64::from(case.page);
+                let what = if how == MAP && !is_short { READ } else { how };
+                if what == TYPED {
+                    offset = offset.next_multiple_of(12);
+                }
+                let start = (offset as usize).min(model.len());
+                let mut end = (start + len as usize).min(model.len());
+                if what == TYPED {
+                    end -= (end - start) % 12;
+                }
                 let bytes = model[start..end].to_vec();
                 add(Line { what, offset, len, ..line }, bytes.len() as u64, bytes);
             }
-            Act::Write { offset, len } => {
+            Act::Write { offset, len, how } => {
                 if len > 0 {
                     put(model, offset, &made(*seed, len));
                 }
-                add(Line { what: WRITE, offset, len, ..line }, len, Vec::new());
+                add(Line { what: how, offset, len, ..line }, len, Vec::new());
             }
             Act::MapMut { offset, len, every } => {
                 let len = len.min(3 * u64::from(case.page)).min(ROOM);

@@ -5,6 +5,7 @@
 pub mod ops;
 pub mod script;
 pub mod storms;
+pub mod stripes;
 
 use bytemuck::{Pod, Zeroable};
 use gpu_rt::atomic::{DeviceAtomicU64, Ordering};
@@ -78,6 +79,7 @@ fn run<I: PageIndex, E: Eviction>(job: Job) {
     match job.program {
         ops::PROGRAM_OPS => ops::run(fs, &job),
         script::PROGRAM_SCRIPT => script::run(fs, &job),
+        stripes::PROGRAM_STRIPES.. => stripes::run(fs, &job),
         _ => storms::run(fs, &job),
     }
 }

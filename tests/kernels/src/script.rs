@@ -5,7 +5,7 @@ use super::{Job, pattern};
 use bytemuck::{Pod, Zeroable};
 use gpu_rt::atomic::Ordering;
 use gpu_rt::{Block, Group, Thread, Warp, thread};
-use gpufs::{DeviceSlice, Errno, Eviction, File, Fs, OpenOptions, PageIndex};
+use gpufs::{Batch, DeviceSlice, Errno, Eviction, File, Fs, OpenOptions, PageIndex};
 
 use crate::ops::{GROUP_THREAD, GROUP_WARP, failure};
 
@@ -45,6 +45,14 @@ pub const MKDIR: u32 = 13;
 pub const RENAME: u32 = 14;
 /// The same, if that name is free.
 pub const RENAME_NEW: u32 = 15;
+/// As `WRITE`, asynchronously.
+pub const WRITE_ASYNC: u32 = 16;
+/// Reads by a typed view of values of 12 bytes, from the one that begins at or after `offset` on. Result: the
+/// bytes read.
+pub const TYPED: u32 = 17;
+/// Reads the range in four parts, as one batch.
+pub const BATCH: u32 = 18;
+
 /// For `OPEN`: for writing.
 pub const WRITES: u32 = 1;
 /// For `OPEN`: make it.
@@ -67,7 +75,7 @@ pub const FILES: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Line {
-    /// [`OPEN`] to [`RENAME_NEW`].
+    /// [`OPEN`] to [`BATCH`].
     pub what: u32,
     /// Which group of the launch carries it out.
     pub group: u32,
@@ -156,6 +164,33 @@ fn fill<G: Group>(group: &G, line: &Line, bytes: DeviceSlice<u8>) {
     group.sync();
 }
 
+/// Every thread looks at the same values, as the threads of a group do that take turns; the leader keeps them.
+fn typed<G: Group, I: PageIndex, E: Eviction>(
+    group: &G,
+    file: &File<I, E>,
+    line: &Line,
+    bytes: DeviceSlice<u8>,
+) -> Result<u64, Errno> {
+    let mut view = file.view::<[u8; 12]>()?;
+    let first = line.offset.div_ceil(12);
+    let mut done = 0;
+    let mut outcome = Ok(());
+    for value in view.iter_from(first, 1).take(bytes.len() / 12) {
+        match value {
+            Ok(value) if group.is_leader() => {
+                // SAFETY: these bytes are this line's alone.
+                unsafe { bytes.slice(done, 12).as_mut_slice() }.copy_from_slice(&value);
+            }
+            Ok(_) => {}
+            Err(e) => outcome = Err(e),
+        }
+        done += 12;
+    }
+    drop(view);
+    group.sync();
+    outcome.map(|()| done as u64)
+}
+
 fn one<G: Group, I: PageIndex, E: Eviction>(
     group: &G,
     fs: Fs<I, E>,
@@ -186,6 +221,28 @@ fn one<G: Group, I: PageIndex, E: Eviction>(
         WRITE => {
             fill(group, line, bytes);
             file.write_at(group, bytes, line.offset).map(|n| n as u64)
+        }
+        WRITE_ASYNC => {
+            fill(group, line, bytes);
+            // SAFETY: these bytes are this line's alone, and it waits.
+            match unsafe { file.write_at_async(group, bytes, line.offset) } {
+                Ok(pending) => pending.wait(group),
+                Err(Errno::EAGAIN) => file.write_at(group, bytes, line.offset),
+                Err(e) => Err(e),
+            }
+            .map(|n| n as u64)
+        }
+        TYPED => typed(group, &file, line, bytes),
+        BATCH => {
+            let mut batch = Batch::<4, I, E>::new();
+            let part = bytes.len().div_ceil(4).max(1);
+            for i in 0..4 {
+                let (buf, at) = (bytes.slice(i * part, part), line.offset + (i * part) as u64);
+                // SAFETY: these bytes are this line's alone, and it waits.
+                unsafe { batch.read_at(group, &file, buf, at) }?;
+            }
+            batch.submit(group)?;
+            Ok(batch.wait(group)?.iter().sum::<usize>() as u64)
         }
         MAP => {
             let view = file.map(group, line.offset, line.len as usize)?;

@@ -33,10 +33,10 @@ pub const PROGRAM_CHURN: u32 = 9;
 /// Each thread asks the host for nothing, until it is told that there is none: counter 4.
 pub const PROGRAM_UNTIL_GONE: u32 = 10;
 
-const DONE: usize = 0;
-const WRONG: usize = 1;
-const FAILED: usize = 2;
-const OTHER: usize = 4;
+pub(crate) const DONE: usize = 0;
+pub(crate) const WRONG: usize = 1;
+pub(crate) const FAILED: usize = 2;
+pub(crate) const OTHER: usize = 4;
 const GATE: usize = 5;
 
 pub(super) fn run<I: PageIndex, E: Eviction>(fs: Fs<I, E>, job: &Job) {
