@@ -62,7 +62,7 @@ pub use gpu_emu::ptx::Counts;
 pub use gpu_emu::{LaunchConfig, LaunchError, LaunchReport, Mode, Schedule};
 pub use gpufs::DeviceSlice;
 pub use gpufs::Stats;
-pub use host_daemon::{EngineChoice, EngineKind};
+pub use host_daemon::{EngineChoice, EngineKind, Fault, FaultAt, Faults};
 pub use module::{Module, ModuleError};
 pub use ptx::PtxOptions;
 pub use session::{DaemonMode, Session, SessionBuilder};

@@ -13,7 +13,7 @@ use gpufs::{
     Clock, Eviction, Fs, HashIndex, MountConfig, MountLayout, PageIndex, Stats,
     stats::{STATS_LINES, STATS_WORDS},
 };
-use host_daemon::{Daemon, DeviceWindow, EngineChoice, Grant, Options, RegionMemory};
+use host_daemon::{Daemon, DeviceWindow, EngineChoice, Faults, Grant, Options, RegionMemory};
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub struct SessionBuilder {
     engine: EngineChoice,
     daemon: Option<DaemonMode>,
     root: Option<PathBuf>,
+    read_only: bool,
+    faults: Option<Arc<Faults>>,
 }
 
 impl Default for SessionBuilder {
@@ -60,6 +62,8 @@ impl Default for SessionBuilder {
             engine: EngineChoice::Auto,
             daemon: None,
             root: None,
+            read_only: false,
+            faults: None,
         }
     }
 }
@@ -152,6 +156,18 @@ impl SessionBuilder {
         self
     }
 
+    /// Whether kernels may only read: to write, make, rename or remove anything is `EROFS` then.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// For tests: system calls of the daemon's that fail on purpose.
+    pub fn faults(mut self, faults: Arc<Faults>) -> Self {
+        self.faults = Some(faults);
+        self
+    }
+
     /// A session with the default policies: hash index, clock eviction.
     ///
     /// # Errors
@@ -214,6 +230,7 @@ impl SessionBuilder {
                 DaemonMode::Inline => workers,
                 DaemonMode::Threads(n) => n.max(1),
             },
+            faults: self.faults,
             ..Options::default()
         })?;
         // SAFETY: the memory outlives the client: `Served` drops the client first.
@@ -222,7 +239,7 @@ impl SessionBuilder {
             root: self.root,
             max_open: mount.open_files.max(4096),
             device_window,
-            ..Grant::default()
+            read_only: self.read_only,
         };
         let client = daemon.attach(region.clone(), grant)?;
         if let DaemonMode::Threads(n) = daemon_mode {

@@ -229,3 +229,79 @@ fn one_name_again_and_again() {
         assert_nothing_leaked(&bench, 8, &large, &paths);
     });
 }
+
+/// Threads that write bytes of the same pages, with `sync` and closing and opening in between, in a cache
+/// of few pages: no byte is lost, whatever the order.
+#[test]
+fn bytes_written_side_by_side() {
+    use conformance::device::{pattern, stripes};
+    let (tree, large, paths) = files();
+    explore(SEEDS, |schedule, seed| {
+        let frames = 5 + seed % 5;
+        let direct = (seed / 4).is_multiple_of(2);
+        let bench =
+            bench::<HashClock>(&tree, schedule, |b| b.cache_size(frames * PAGE).direct(direct));
+        let path = PathBuf::from("written");
+        let piece = [3, 40, 700, 5000][(seed / 8 % 4) as usize];
+        let len = 3 * PAGE.max(piece) + 11;
+        let how = (seed / 32 % 8) << 16;
+        // The host's file, of which every byte is another than it is to be.
+        let old: Vec<u8> = (0..len).map(|at| !pattern(seed, at)).collect();
+        std::fs::write(tree.path(&path), old).expect("there is room");
+        let only = std::slice::from_ref(&path);
+        let params = [seed, piece, len, 1 | how];
+        bench.storm((2, 3), stripes::PROGRAM_STRIPES, only, params).assert_clean(6);
+        let bytes = std::fs::read(tree.path(&path)).expect("it is there");
+        let wrong = (0..).zip(&bytes).find(|(at, byte)| **byte != pattern(seed, *at));
+        assert_eq!((bytes.len() as u64, wrong), (len, None), "frames {frames}, pieces of {piece}");
+        assert_nothing_leaked(&bench, frames, &large, &paths);
+    });
+}
+
+/// One file, opened for reading and for writing by two names and closed again by all at once.
+#[test]
+fn masters_and_aliases() {
+    use conformance::device::ops::GROUP_THREAD;
+    use conformance::device::script::{CLOSE, CREATE, Line, OPEN, READ, WRITE, WRITES};
+    let (tree, large, paths) = files();
+    let names = [PathBuf::from("one"), PathBuf::from("two")];
+    std::fs::write(tree.path(&names[0]), [7; 100]).expect("there is room");
+    std::fs::hard_link(tree.path(&names[0]), tree.path(&names[1])).expect("the tree is ours");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    explore(SEEDS, |schedule, seed| {
+        let bench = bench::<HashClock>(&tree, schedule, |b| b.cache_size(8 * PAGE));
+        let none = Line { ..bytemuck::Zeroable::zeroed() };
+        let mut lines = Vec::new();
+        for group in 0..6u32 {
+            for round in 0..3u64 {
+                let random =
+                    conformance::device::scramble(seed * 64 + u64::from(group) * 8 + round);
+                let flags = [0, WRITES, WRITES | CREATE][random as usize % 3];
+                let path = (random >> 8) as u32 % 2;
+                let line = Line { group, path, flags, at: lines.len() as u64 * 8, ..none };
+                lines.push(Line { what: OPEN, ..line });
+                if flags != 0 {
+                    let offset = u64::from(group) * 8;
+                    lines.push(Line { what: WRITE, offset, len: 8, seed: 3, ..line });
+                }
+                lines.push(Line { what: READ, len: 8, offset: 50, ..line });
+                lines.push(Line { what: CLOSE, ..line });
+            }
+        }
+        let (results, bytes) = bench.script((1, 6), GROUP_THREAD, &names, &lines);
+        for (line, result) in lines.iter().zip(results) {
+            let want = match line.what {
+                OPEN => 100,
+                WRITE | READ => 8,
+                _ => 0,
+            };
+            assert_eq!(result as i64, want, "{line:?}");
+            if line.what == READ {
+                assert_eq!(bytes[line.at as usize..][..8], [7; 8]);
+            }
+        }
+        let file = std::fs::read(tree.path(&names[0])).expect("it is there");
+        assert_eq!((file.len(), &file[48..]), (100, &[7; 52][..]));
+        assert_nothing_leaked(&bench, 8, &large, &paths);
+    });
+}
