@@ -14,7 +14,7 @@ use gpu_abi::ring::Consumer;
 use gpu_abi::{Completion, Errno, HostAtomics, Region, Word32};
 use rustix::fs::{Mode, OFlags};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// Longest single sleep: the heartbeat beats in between (H1), and a lost wake costs no more (D3).
@@ -72,6 +72,22 @@ pub(crate) struct Inner {
     memory: Arc<RegionMemory>,
 }
 
+/// A write past `RLIMIT_FSIZE` would end the process (`SIGXFSZ`), at the will of any client. Ignored,
+/// the signal leaves an error: `EFBIG`. A handler of the application's own stays.
+fn outlive_the_file_size_limit() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: all zero is a valid value to be filled in.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: a query into a value of our own.
+        let known = unsafe { libc::sigaction(libc::SIGXFSZ, std::ptr::null(), &raw mut action) };
+        if known == 0 && action.sa_sigaction == libc::SIG_DFL {
+            // SAFETY: no handler is involved.
+            unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+        }
+    });
+}
+
 impl Client {
     pub(crate) fn new(
         shared: Arc<Shared>,
@@ -92,6 +108,9 @@ impl Client {
                 }
             }
         };
+        if !grant.read_only {
+            outlive_the_file_size_limit();
+        }
         if memory.served.swap(true, Ordering::Relaxed) {
             return Err(DaemonError::RegionUsed);
         }

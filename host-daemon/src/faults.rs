@@ -55,13 +55,15 @@ impl Fault {
         Fault { after: calls, ..self }
     }
 
-    /// Before the failures, one write comes this many bytes short. If it has no more bytes than that,
-    /// it fails at once. The call for the rest of it is the next that the rule meets.
+    /// Before the failures, one write comes short by this many bytes of what is left of its request. If
+    /// no more than that is left, it fails at once. The call for the rest is the next that the rule
+    /// meets.
     pub fn short_by(self, bytes: usize) -> Fault {
         Fault { short_by: Some(bytes), ..self }
     }
 
-    /// So many calls fail (the short one not counted): 1 unless this says otherwise.
+    /// So many calls fail (the short one not counted): 1 unless this says otherwise, and 0 for a short
+    /// one that nothing follows.
     pub fn times(self, calls: u64) -> Fault {
         Fault { times: calls, ..self }
     }
@@ -112,19 +114,20 @@ impl Faults {
             rule.after -= 1;
             return Fate::Upto(len);
         }
-        if let Some(by) = rule.short_by.take()
-            && by < len
-        {
-            return Fate::Upto(len - by);
-        }
         let errno = rule.errno;
-        // Not below 0: a rule that is used up is gone.
-        rule.times = rule.times.saturating_sub(1);
+        let fate = match rule.short_by.take() {
+            Some(by) if by < len => Fate::Upto(len - by),
+            _ if rule.times == 0 => Fate::Upto(len),
+            _ => {
+                rule.times -= 1;
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                Fate::Fails(errno)
+            }
+        };
         if rule.times == 0 {
             rules.remove(i);
         }
-        self.failed.fetch_add(1, Ordering::Relaxed);
-        Fate::Fails(errno)
+        fate
     }
 }
 
@@ -160,6 +163,8 @@ mod tests {
         assert_eq!(write(7, 10), Fails(Errno::ENOSPC), "nothing would be left to write");
         faults.clear();
         assert_eq!(write(7, 10), Upto(10));
+        faults.add(full.after(0).times(0));
+        assert_eq!((write(7, 100), write(7, 10)), (Upto(90), Upto(10)), "short, and no more");
         assert_eq!(faults.failed(), 3);
     }
 }

@@ -51,7 +51,9 @@ pub struct Grant {
     /// Device memory that requests may name. The smaller of this and the region's own
     /// `device_window` counts.
     pub device_window: Option<DeviceWindow>,
-    /// Clause V13: nothing may be written, made, renamed or removed.
+    /// Clause V13: nothing may be written, made, renamed or removed. Otherwise attaching makes the
+    /// process ignore `SIGXFSZ` if nobody handles it, so that a client that exceeds `RLIMIT_FSIZE`
+    /// gets `EFBIG` and does not end the process.
     pub read_only: bool,
 }
 

@@ -8,7 +8,7 @@ mod common;
 
 use bytemuck::Zeroable;
 use common::{CALL, CONFIG, Rig, options};
-use gpu_abi::request::{CELL_NONE, HANDLE_NONE};
+use gpu_abi::request::{CELL_NONE, HANDLE_NONE, Run};
 use gpu_abi::{Errno, Op, OpenFlags, Request};
 use host_daemon::{DeviceWindow, EngineChoice, Grant, MAX_READ, Options, RegionConfig};
 use proptest::prelude::*;
@@ -33,6 +33,7 @@ over_engines! {
     v8_forged_handles_are_none,
     v10_nothing_outside_the_root_can_be_reached,
     v11_two_requests_for_one_cell_hurt_nobody_else,
+    o10_v1_no_table_reaches_beyond_its_window_or_its_file,
     o3_a_file_truncated_meanwhile_reads_short,
 }
 
@@ -187,6 +188,78 @@ fn v11_two_requests_for_one_cell_hurt_nobody_else(options: Options, spawned: boo
     let posted = rig.post(rig.read_request(4, handle, 0, 8192));
     assert_eq!(rig.wait(posted).result(), Ok(8192));
     assert_eq!(rig.close(handle), Ok(0));
+}
+
+/// Random tables, while somebody changes them under the daemon's eyes. What can be told afterwards: the
+/// file holds nothing that did not come from the window, and no other file has changed.
+fn o10_v1_no_table_reaches_beyond_its_window_or_its_file(options: Options, spawned: bool) {
+    const LEN: usize = 3 << 20;
+    const GUARD: usize = 4096;
+    let dir = tempfile::tempdir().unwrap();
+    let (mine, other) = (dir.path().join("mine"), dir.path().join("other"));
+    fs::write(&mine, b"").unwrap();
+    fs::write(&other, b"other").unwrap();
+    let mut memory = vec![0x33u8; LEN + 2 * GUARD];
+    memory[GUARD..GUARD + LEN].fill(0x11);
+    let base = NonNull::new(memory.as_mut_ptr()).unwrap();
+    // SAFETY: the vector outlives the rig and is not used before that is gone.
+    let window = unsafe { DeviceWindow::new(base.add(GUARD), LEN) };
+    let root = Some(dir.path().into());
+    let grant = Grant { root, device_window: Some(window), ..Grant::default() };
+    let config = RegionConfig { device_window: LEN as u64, ..CONFIG };
+    let mut rig = rig(options, spawned, config, grant);
+    let (handle, _) = rig.open_with(b"mine", OpenFlags::WRITE).unwrap();
+    rig.open_with(b"other", OpenFlags::READ.with(OpenFlags::WRITE)).unwrap();
+    let mut seed = 1u64;
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut outcomes = [0; 2];
+    for round in 0..300 {
+        let mut run = || {
+            // One in a hundred breaks a rule of its own.
+            let bad = random(100);
+            let offset = if bad == 0 { u64::MAX - random(1 << 20) } else { random(1 << 20) };
+            let buf = if bad == 1 { LEN as u64 - random(9000) } else { random(1 << 20) };
+            let len = if bad == 2 { u32::MAX } else { 1 + random(9000) as u32 };
+            Run { offset, buf, len, reserved: u32::from(bad == 3) }
+        };
+        let runs: Vec<Run> = (0..1 + round % 256).map(|_| run()).collect();
+        rig.fill(1, bytemuck::cast_slice(&runs));
+        let len = size_of_val(&runs[..]) as u32;
+        let request = rig.with_buffer(Op::WriteRuns, 1, handle, len);
+        let posted = rig.post(Request { window: 1, ..request });
+        if round % 3 == 0 && spawned {
+            // While the daemon may be reading it.
+            for i in 0..len / 4 {
+                let at = rig.region.slot(1).unwrap().wrapping_add(i as usize * 4).cast();
+                // SAFETY: an aligned word of the slot.
+                let word = unsafe { std::sync::atomic::AtomicU32::from_ptr(at) };
+                word.store(random(1 << 32) as u32, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        match rig.wait(posted).result() {
+            Ok(written) => {
+                outcomes[0] += 1;
+                assert!(written <= 4 << 20);
+            }
+            // A file can be too large for its file system; all else is a refusal of the table.
+            Err(e) => {
+                outcomes[1] += 1;
+                assert!([Errno::EINVAL, Errno::EFAULT, Errno::EFBIG].contains(&e), "{e}");
+            }
+        }
+    }
+    drop(rig);
+    assert!(outcomes.iter().all(|n| *n > 20), "{outcomes:?}");
+    assert!(memory[..GUARD].iter().chain(&memory[GUARD + LEN..]).all(|b| *b == 0x33));
+    assert_eq!(fs::read(other).unwrap(), b"other");
+    let mut file = fs::File::open(mine).unwrap();
+    let mut chunk = vec![0; 4 << 20];
+    // Behind that lie at most a few stray runs at offsets that were changed.
+    let n = std::io::Read::read(&mut file, &mut chunk).unwrap();
+    assert!(n > 0 && chunk[..n].iter().all(|b| [0, 0x11].contains(b)));
 }
 
 fn o3_a_file_truncated_meanwhile_reads_short(options: Options, spawned: bool) {

@@ -5,7 +5,7 @@ mod common;
 
 use common::{CALL, CONFIG, Rig, options};
 use gpu_abi::layout::state;
-use gpu_abi::{Errno, Word32};
+use gpu_abi::{Errno, Op, OpenFlags, Request, Word32};
 use host_daemon::{Daemon, DaemonError, EngineChoice, Grant, Options, Progress, RegionMemory};
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 over_engines! {
     d2_no_request_is_slept_through,
     h3_detaching_waits_for_reads_under_way,
+    h3_detaching_waits_for_writes_and_syncs_under_way,
     o3_cold_files_read_right,
     o7_closing_does_not_disturb_reads_under_way,
 }
@@ -108,6 +109,39 @@ fn h3_detaching_waits_for_reads_under_way(options: Options, spawned: bool) {
         all.fill(0);
         std::thread::yield_now();
         assert!(all.iter().all(|b| *b == 0));
+    }
+}
+
+fn h3_detaching_waits_for_writes_and_syncs_under_way(options: Options, spawned: bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    for round in 0..4u8 {
+        fs::write(&path, vec![0xFF; 8 * 8192]).unwrap();
+        let mut rig = rig(options.clone(), spawned);
+        let name = path.to_str().unwrap().as_bytes();
+        let (handle, _) = rig.open_with(name, OpenFlags::WRITE).unwrap();
+        for slot in 0..CONFIG.slots {
+            rig.fill(slot, &[round; 8192]);
+            let write = rig.with_buffer(Op::Write, slot, handle, 8192);
+            rig.post(Request { offset: u64::from(slot) * 8192, ..write });
+            let sync = rig.with_buffer(Op::Sync, CALL + slot, handle, 0);
+            rig.post(Request { buf: 0, ..sync });
+        }
+        if round % 2 == 0 && !spawned {
+            rig.client().poll(0);
+        }
+        let memory = rig.memory.clone();
+        drop(rig);
+        // Nobody reads it any more: what a write has taken by now is all that it takes.
+        // SAFETY: the daemon is gone, the memory is ours alone.
+        let all = unsafe { std::slice::from_raw_parts_mut(memory.base().as_ptr(), memory.len()) };
+        all.fill(0xEE);
+        let content = fs::read(&path).unwrap();
+        for piece in content.chunks(8192) {
+            assert!(piece.iter().all(|b| *b == piece[0]) && [0xFF, round].contains(&piece[0]));
+        }
+        std::thread::yield_now();
+        assert!(fs::read(&path).unwrap() == content);
     }
 }
 

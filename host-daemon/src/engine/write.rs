@@ -113,3 +113,44 @@ pub(super) fn sync(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::Held;
+    use std::os::fd::OwnedFd;
+
+    /// As the pool's threads do, for appends of one handle that are under way together.
+    #[test]
+    fn o11_appends_by_one_descriptor_do_not_take_each_others_offsets() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let fd = OwnedFd::from(file.reopen().unwrap());
+        let held = Held { writable: true, ..Held::unlisted(&fd) };
+        let position = Mutex::new(0);
+        let mut claimed: Vec<(u64, u8)> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (1..=4u8)
+                .map(|mark| {
+                    let position = &position;
+                    scope.spawn(move || {
+                        let mut bytes = [mark; 8];
+                        let mut one = || {
+                            let flight = Flight::new(held, 0, 0, Job::Append);
+                            let mut flight = flight.at((bytes.as_mut_ptr(), bytes.len()), 0);
+                            assert_eq!(append(&mut flight, position, None), Ok(8));
+                            (flight.offset, mark)
+                        };
+                        (0..20_000).map(|_| one()).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        claimed.sort();
+        let content = std::fs::read(file.path()).unwrap();
+        assert_eq!(content.len(), 8 * claimed.len());
+        for (i, (at, mark)) in claimed.into_iter().enumerate() {
+            assert_eq!(at, 8 * i as u64);
+            assert_eq!(content[8 * i..8 * i + 8], [mark; 8]);
+        }
+    }
+}

@@ -7,14 +7,19 @@
 //! - nothing panics, every poll returns;
 //! - nothing outside the region's slots and cells, the granted window and the host's words is
 //!   written: the daemon sees a device window with guard bytes on both sides;
-//! - a well-formed request on a shard that the program leaves alone is answered rightly.
+//! - no file outside the granted root is touched. Half of the programs may write, each in a root of
+//!   its own in the directory for temporary files, so that no program can harm the machine; the
+//!   others have a grant for reading only, and a root that all of them share;
+//! - a well-formed request on a shard that the program leaves alone is answered, and rightly where
+//!   the program cannot change the file.
 
 use bytemuck::Zeroable;
 use gpu_abi::mock::MockDevice;
-use gpu_abi::request::WINDOW_DEVICE;
+use gpu_abi::request::{Run, WINDOW_DEVICE};
 use gpu_abi::{Errno, Op, OpenFlags, Request};
 use host_daemon::{Daemon, DeviceWindow, EngineChoice, Grant, Options, RegionConfig, RegionMemory};
-use std::path::PathBuf;
+use std::fs;
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -35,20 +40,50 @@ const CONTENT: &[u8] = b"the daemon serves this file whatever the neighbours do"
 const HONEST_SLOT: u32 = 3;
 const HONEST_CALL: u32 = 7;
 
+const SECRET: &[u8] = b"outside the root";
+
+/// A root with something in it, and something beside it.
+struct Scene(tempfile::TempDir);
+
+impl Scene {
+    fn new() -> Scene {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        fs::create_dir_all(root.join("d")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::write(root.join("f"), CONTENT).unwrap();
+        fs::write(outside.join("secret"), SECRET).unwrap();
+        std::os::unix::fs::symlink("../outside/secret", root.join("l")).unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("o")).unwrap();
+        Scene(dir)
+    }
+
+    fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn check(&self) {
+        let names = |path: &Path| {
+            let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<_> = entries.collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(self.0.path()), ["outside", "root"]);
+        assert_eq!(names(&self.0.path().join("outside")), ["secret"]);
+        assert_eq!(fs::read(self.0.path().join("outside/secret")).unwrap(), SECRET);
+    }
+}
+
 struct World {
     daemons: Vec<Daemon>,
-    root: PathBuf,
-    /// Kept for its destructor, which never runs.
-    _dir: tempfile::TempDir,
+    /// For those who only read. Its destructor never runs.
+    shared: Scene,
 }
 
 fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("f"), CONTENT).unwrap();
-        std::fs::create_dir(dir.path().join("d")).unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("l")).unwrap();
         let options = |engine, nowait_first| Options {
             engine,
             nowait_first,
@@ -60,12 +95,10 @@ fn world() -> &'static World {
             options(EngineChoice::Pread, true),
             options(EngineChoice::IoUring, true),
             options(EngineChoice::IoUring, false),
+            options(EngineChoice::PreadPool(1), false),
         ];
-        World {
-            daemons: daemons.into_iter().filter_map(|o| Daemon::new(o).ok()).collect(),
-            root: dir.path().into(),
-            _dir: dir,
-        }
+        let daemons = daemons.into_iter().filter_map(|o| Daemon::new(o).ok()).collect();
+        World { daemons, shared: Scene::new() }
     })
 }
 
@@ -92,28 +125,62 @@ impl Program<'_> {
             _ => self.word(),
         }
     }
-    /// Anything from a valid request to 64 arbitrary bytes.
-    fn request(&mut self, handle: u32) -> Request {
+    /// Anything from a valid request to 64 arbitrary bytes. `handles` are some that are open.
+    fn request(&mut self, handles: &[u32]) -> Request {
         let shape = self.byte();
         if shape & 0x80 != 0 {
             let words: [u64; 8] = std::array::from_fn(|_| self.word());
             return bytemuck::cast(words);
         }
-        let handle = if shape & 0x40 != 0 { self.number() as u32 } else { handle };
+        let shape = if self.byte() & 1 != 0 { shape & 1 } else { shape };
+        let handle = if shape & 0x40 != 0 {
+            self.number() as u32
+        } else {
+            handles[self.byte() as usize % handles.len()]
+        };
+        let op = self.byte() % 17;
+        let flags = if shape & 1 != 0 { self.byte() & 63 } else { self.byte() & 1 };
+        let cell = if shape & 4 != 0 { self.number() as u32 } else { u32::from(self.byte() % 7) };
+        let near = u64::from(cell).wrapping_mul(4096) + u64::from(self.byte());
         Request {
-            op: self.byte() % 9,
-            flags: if shape & 1 != 0 { self.byte() } else { self.byte() & 1 },
+            op,
+            flags,
             window: if shape & 2 != 0 { self.byte() % 3 } else { 0 },
-            cell: if shape & 4 != 0 { self.number() as u32 } else { u32::from(self.byte() % 7) },
+            cell,
             handle,
             offset: self.number(),
-            buf: self.number(),
-            len: self.number() as u32,
+            buf: if shape & 8 != 0 { self.number() } else { near },
+            len: if shape & 0x20 != 0 { self.number() as u32 } else { self.byte().into() },
             tag: self.byte().into(),
-            path_len: if shape & 0x18 == 0x18 { self.number() as u32 } else { 0 },
+            path_len: if shape & 0x10 != 0 { u32::from(self.byte() % 4) } else { 0 },
             reserved0: if shape & 0x38 == 0x38 { 1 } else { 0 },
             ..Request::zeroed()
         }
+    }
+    /// A table of runs for a slot, from valid to arbitrary, with a request for it.
+    fn table(&mut self, slot: u32, handles: &[u32]) -> (Vec<Run>, Request) {
+        let (shape, count) = (self.byte(), self.byte() % 9);
+        // Half of them break no rule.
+        let shape = if shape & 0x80 != 0 { 0 } else { shape };
+        let base = u64::from(slot) * 4096;
+        let runs = (0..count).map(|_| Run {
+            offset: if shape & 4 != 0 { self.number() } else { u64::from(self.byte()) * 50 },
+            buf: if shape & 1 != 0 { self.number() } else { base + u64::from(self.byte()) * 8 },
+            len: if shape & 2 != 0 { self.number() as u32 } else { u32::from(self.byte() | 1) },
+            reserved: if shape & 0x1c == 0x1c { 1 } else { 0 },
+        });
+        let runs: Vec<Run> = runs.collect();
+        let handle = handles[self.byte() as usize % handles.len()];
+        let request = Request {
+            op: Op::WriteRuns as u8,
+            cell: slot,
+            handle,
+            buf: base,
+            len: size_of_val(&runs[..]) as u32,
+            tag: self.byte().into(),
+            ..Request::zeroed()
+        };
+        (runs, request)
     }
 }
 
@@ -121,7 +188,11 @@ impl Program<'_> {
 pub fn run(bytes: &[u8]) {
     let world = world();
     let mut program = Program(bytes);
-    let daemon = &world.daemons[program.byte() as usize % world.daemons.len()];
+    let choice = program.byte();
+    let daemon = &world.daemons[choice as usize % world.daemons.len()];
+    let writes = choice & 0x80 != 0;
+    let own = writes.then(Scene::new);
+    let scene = own.as_ref().unwrap_or(&world.shared);
     let memory = Arc::new(RegionMemory::new(CONFIG).unwrap());
     let region = memory.region();
     let mut window = vec![0xA5u8; WINDOW + 2 * GUARD];
@@ -129,10 +200,10 @@ pub fn run(bytes: &[u8]) {
     // SAFETY: the vector outlives the client, and is looked at only after it is gone.
     let granted = unsafe { DeviceWindow::new(base.add(GUARD), WINDOW) };
     let grant = Grant {
-        root: Some(world.root.clone()),
+        root: Some(scene.root().join("root")),
         max_open: 5,
         device_window: Some(granted),
-        read_only: true,
+        read_only: !writes,
     };
     let client = daemon.attach(memory.clone(), grant).unwrap();
     let mut hostile = MockDevice::new(region, 0);
@@ -164,6 +235,11 @@ pub fn run(bytes: &[u8]) {
         ..Request::zeroed()
     };
     let handle = ask(open).result().expect("the root is its own parent") as u32;
+    let mut handles = vec![handle];
+    if writes {
+        let flags = OpenFlags::READ.with(OpenFlags::WRITE).0;
+        handles.push(ask(Request { flags, ..open }).result().expect("it may write") as u32);
+    }
 
     while !program.0.is_empty() {
         match program.byte() {
@@ -187,7 +263,7 @@ pub fn run(bytes: &[u8]) {
             }
             // A path into one of its slots.
             b if b < 40 => {
-                let path: &[u8] = match b % 8 {
+                let path: &[u8] = match b % 16 {
                     0 => b"f",
                     1 => b"/f",
                     2 => b"../../../../etc/passwd",
@@ -195,7 +271,16 @@ pub fn run(bytes: &[u8]) {
                     4 => b"d/../../f",
                     5 => b"d",
                     6 => b"/proc/self/fd/0",
-                    _ => b"f\0x",
+                    7 => b"f\0x",
+                    8 => b"new",
+                    9 => b"d/new/",
+                    10 => b"/",
+                    11 => b"..",
+                    12 => b"o/secret",
+                    13 => b"../outside/new",
+                    // Two for a rename, if it says so.
+                    14 => b"fd/g",
+                    _ => b"d../../outside/d",
                 };
                 let at = region.slot(u32::from(program.byte()) % HONEST_SLOT).unwrap();
                 // SAFETY: within the slot; the daemon reads it with atomic loads.
@@ -210,8 +295,10 @@ pub fn run(bytes: &[u8]) {
                     len: 4096,
                     ..Request::zeroed()
                 });
-                // The program may have guessed the handle and closed it: they share a client.
-                if answer.result() != Err(Errno::EBADF) {
+                // The program may have closed the handle: they share a client.
+                if writes && answer.result() != Err(Errno::EBADF) {
+                    assert!(answer.result().is_ok_and(|n| n <= 4096), "{answer:?}");
+                } else if !writes && answer.result() != Err(Errno::EBADF) {
                     assert_eq!(answer.result(), Ok(CONTENT.len() as u64));
                     // SAFETY: the read has ended.
                     let got = unsafe { std::slice::from_raw_parts(slot, CONTENT.len()) };
@@ -219,7 +306,17 @@ pub fn run(bytes: &[u8]) {
                 }
             }
             b => {
-                let mut request = program.request(handle);
+                let mut request = if b < 90 {
+                    let slot = u32::from(program.byte()) % HONEST_SLOT;
+                    let (runs, request) = program.table(slot, &handles);
+                    let bytes: &[u8] = bytemuck::cast_slice(&runs);
+                    let at = region.slot(slot).unwrap();
+                    // SAFETY: shorter than the slot; the daemon reads it with atomic loads.
+                    unsafe { at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+                    request
+                } else {
+                    program.request(&handles)
+                };
                 if [HONEST_SLOT, HONEST_CALL].contains(&request.cell) {
                     request.cell = 0;
                 }
@@ -228,6 +325,13 @@ pub fn run(bytes: &[u8]) {
                 }
                 hostile.post(&request);
                 client.poll(usize::from(b >> 1 & 1));
+                // What it opens it can use.
+                if request.op == Op::Open as u8
+                    && let Some(answer) = hostile.poll(request.cell, request.tag)
+                    && let Ok(handle) = answer.result()
+                {
+                    handles.push(handle as u32);
+                }
             }
         }
     }
@@ -237,4 +341,5 @@ pub fn run(bytes: &[u8]) {
     drop(client);
     assert!(window[..GUARD].iter().all(|b| *b == 0xA5), "written before the window");
     assert!(window[GUARD + WINDOW..].iter().all(|b| *b == 0xA5), "written behind the window");
+    scene.check();
 }

@@ -3,7 +3,7 @@
 
 use bytemuck::Zeroable;
 use gpu_abi::mock::MockDevice;
-use gpu_abi::request::HANDLE_NONE;
+use gpu_abi::request::{HANDLE_NONE, Run};
 use gpu_abi::{Completion, Errno, FileInfo, HostAtomics, Op, OpenFlags, Region, Request};
 use host_daemon::{
     Client, Daemon, EngineChoice, Grant, Options, Progress, RegionConfig, RegionMemory,
@@ -217,6 +217,81 @@ impl Rig {
         let completion = self.call(r);
         let n = completion.result()?;
         Ok((self.bytes(0, n as usize), completion.detail[0]))
+    }
+
+    /// What fills slots of this rig: `len` bytes that differ from slot to slot.
+    pub fn pattern(slot: u32, len: usize) -> Vec<u8> {
+        (0..len).map(|i| (i * 7 + i / 256) as u8 ^ slot as u8).collect()
+    }
+
+    /// A request with a buffer at the start of a slot.
+    pub fn with_buffer(&self, op: Op, slot: u32, handle: u32, len: u32) -> Request {
+        Request { op: op as u8, ..self.read_request(slot, handle, 0, len) }
+    }
+
+    pub fn write(&mut self, handle: u32, offset: u64, bytes: &[u8]) -> Result<u64, Errno> {
+        self.fill(0, bytes);
+        let r = self.with_buffer(Op::Write, 0, handle, bytes.len() as u32);
+        self.call(Request { offset, ..r }).result()
+    }
+
+    /// Writes runs (offset, bytes): the table at the start of slot 0, the bytes behind it.
+    pub fn write_runs(&mut self, handle: u32, runs: &[(u64, &[u8])]) -> Result<u64, Errno> {
+        let table = runs.len() * size_of::<Run>();
+        let (mut records, mut data) = (vec![], vec![]);
+        for (offset, bytes) in runs {
+            let buf = self.buf(0) + (table + data.len()) as u64;
+            let (offset, len) = (*offset, bytes.len() as u32);
+            records.extend_from_slice(bytemuck::bytes_of(&Run { offset, buf, len, reserved: 0 }));
+            data.extend_from_slice(bytes);
+        }
+        records.extend(data);
+        self.fill(0, &records);
+        self.call(self.with_buffer(Op::WriteRuns, 0, handle, table as u32)).result()
+    }
+
+    /// How many bytes, and where they went.
+    pub fn append(&mut self, handle: u32, bytes: &[u8]) -> Result<(u64, u64), Errno> {
+        self.fill(0, bytes);
+        let answer = self.call(self.with_buffer(Op::Append, 0, handle, bytes.len() as u32));
+        answer.result().map(|n| (n, answer.detail[0]))
+    }
+
+    pub fn sync(&mut self, handle: u32, flags: u8) -> Result<u64, Errno> {
+        let op = Op::Sync as u8;
+        self.call(Request { op, flags, cell: CALL, handle, ..Request::zeroed() }).result()
+    }
+
+    pub fn truncate(&mut self, handle: u32, size: u64) -> Result<FileInfo, Errno> {
+        let op = Op::Truncate as u8;
+        let r = Request { op, cell: CALL, handle, offset: size, ..Request::zeroed() };
+        let answer = self.call(r);
+        answer.result().map(|_| answer.info())
+    }
+
+    /// An operation on a path that answers nothing more.
+    pub fn by_name(&mut self, op: Op, path: &str, flags: u8) -> Result<(), Errno> {
+        self.fill(0, path.as_bytes());
+        let r = Request { flags, ..self.with_buffer(op, 0, 0, path.len() as u32) };
+        self.call(r).result().map(|value| assert_eq!(value, 0))
+    }
+
+    pub fn unlink(&mut self, path: &str) -> Result<(), Errno> {
+        self.by_name(Op::Unlink, path, 0)
+    }
+
+    pub fn rmdir(&mut self, path: &str) -> Result<(), Errno> {
+        self.by_name(Op::Unlink, path, OpenFlags::DIRECTORY.0)
+    }
+
+    pub fn mkdir(&mut self, path: &str) -> Result<(), Errno> {
+        self.by_name(Op::MakeDir, path, 0)
+    }
+
+    pub fn rename(&mut self, old: &str, new: &str, flags: u8) -> Result<(), Errno> {
+        self.fill(0, &[old.as_bytes(), new.as_bytes()].concat());
+        let r = self.with_buffer(Op::Rename, 0, 0, (old.len() + new.len()) as u32);
+        self.call(Request { flags, path_len: old.len() as u32, ..r }).result().map(|_| ())
     }
 
     pub fn nop(&mut self, cell: u32) -> (u32, u32) {
