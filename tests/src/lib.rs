@@ -61,6 +61,10 @@ macro_rules! suite {
                 sequential_reading_is_ahead, asynchronous_reads_lose_nothing,
                 once_leaves_no_page_behind
             ],
+            consistency: [
+                changes_of_the_host_are_seen_by_the_next_open,
+                changes_of_a_device_are_seen_when_flushed, a_removed_file_lives_while_it_is_open
+            ],
             writing: [
                 written_bytes_are_the_files, threads_write_side_by_side, bytes_of_others_survive,
                 ways_to_open, one_file_by_several_names, names_change,

@@ -31,7 +31,7 @@ pub const FLUSH: u32 = 6;
 pub const SET_LEN: u32 = 7;
 /// [`File::append`] of `len` bytes of the pattern of `seed`. Result: where.
 pub const APPEND: u32 = 8;
-/// Closes the file.
+/// Closes the file. With [`KEEP`] it can be closed again: once more for each launch that has left it open.
 pub const CLOSE: u32 = 9;
 /// Result: the size of the open file.
 pub const SIZE: u32 = 10;
@@ -67,6 +67,9 @@ pub const APPENDS: u32 = 16;
 pub const WRITE_ONCE: u32 = 32;
 /// For `OPEN`: temporary.
 pub const TEMPORARY: u32 = 64;
+
+/// For `CLOSE`: see there.
+pub const KEEP: u32 = 1;
 
 /// Files that a script can have open.
 pub const FILES: usize = 4;
@@ -283,7 +286,9 @@ fn one<G: Group, I: PageIndex, E: Eviction>(
         }
         CLOSE => {
             file.close(group)?;
-            files[line.file as usize] = None;
+            if line.flags & KEEP == 0 {
+                files[line.file as usize] = None;
+            }
             Ok(0)
         }
         _ => Ok(file.size()),

@@ -1,6 +1,7 @@
 //! The bodies of the tests, by subject.
 
 pub mod ahead;
+pub mod consistency;
 pub mod naming;
 pub mod pressure;
 pub mod reading;

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A line with what most lines have in common.
-fn line(what: u32) -> Line {
+pub(super) fn line(what: u32) -> Line {
     Line { what, ..bytemuck::Zeroable::zeroed() }
 }
 
@@ -29,7 +29,7 @@ fn lay_out(lines: &mut [Line]) {
 
 /// Carries lines out by one group, and fails unless each answers as it should.
 #[track_caller]
-fn play<P: Policy>(
+pub(super) fn play<P: Policy>(
     bench: &Bench<P>,
     group: u32,
     paths: &[PathBuf],
