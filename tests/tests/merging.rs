@@ -22,6 +22,9 @@ fn device(page: u32, frames: u64, direct: bool) -> Bench<HashClock> {
 /// Piece `i` of the file is written by share `i` modulo their number; the last share is the host's.
 fn merge(seed: u64, page: u32, frames: u64, direct: bool, piece: u64, len: u64, how: u64) {
     const DEVICES: u64 = 4;
+    // A view pins all of its pages and as many twins: there must be room for every thread's.
+    let pins = 12 * 2 * (piece / u64::from(page) + 2);
+    let frames = if how & 1 << 16 != 0 { frames.max(pins) } else { frames };
     let shares = DEVICES + 1;
     let tree = Tree::new();
     let path: PathBuf = tree.path("file");

@@ -237,14 +237,16 @@ fn bytes_written_side_by_side() {
     use conformance::device::{pattern, stripes};
     let (tree, large, paths) = files();
     explore(SEEDS, |schedule, seed| {
-        let frames = 5 + seed % 5;
         let direct = (seed / 4).is_multiple_of(2);
+        let piece = [3, 40, 700, 5000][(seed / 8 % 4) as usize];
+        let how = (seed / 32 % 8) << 16;
+        // A view pins all of its pages and as many twins: there must be room for every thread's.
+        let pins = if how & 1 << 16 != 0 { 6 * 2 * (piece / PAGE + 2) } else { 0 };
+        let frames = (7 + seed % 5).max(pins);
         let bench =
             bench::<HashClock>(&tree, schedule, |b| b.cache_size(frames * PAGE).direct(direct));
         let path = PathBuf::from("written");
-        let piece = [3, 40, 700, 5000][(seed / 8 % 4) as usize];
         let len = 3 * PAGE.max(piece) + 11;
-        let how = (seed / 32 % 8) << 16;
         // The host's file, of which every byte is another than it is to be.
         let old: Vec<u8> = (0..len).map(|at| !pattern(seed, at)).collect();
         std::fs::write(tree.path(&path), old).expect("there is room");

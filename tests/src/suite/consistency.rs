@@ -127,22 +127,20 @@ pub fn changes_of_a_device_are_seen_when_flushed<P: Policy>(backend: &Backend) {
     };
     see(1);
     let open = (Line { flags: WRITES, ..line(OPEN) }, Ok(SIZE_BEFORE));
-    for (seed, then) in
-        [(2, line(FLUSH)), (3, line(SYNC)), (4, Line { flags: KEEP, ..line(CLOSE) })]
-    {
+    for (seed, then) in [(2, Some(FLUSH)), (3, Some(SYNC)), (4, None)] {
         let write = Line { offset: PAGE - 4, len: 8, seed, ..line(WRITE) };
         play(&writer, GROUP_THREAD, &paths, &[open, (write, Ok(8))]);
-        see(if seed == 2 { 1 } else { seed - 1 });
-        // The last close flushes: that of this launch and that of the one before.
-        let close = (Line { flags: KEEP, ..line(CLOSE) }, Ok(0));
-        play(&writer, GROUP_THREAD, &paths, &[open, (then, Ok(0)), close, close]);
-        if then.what == CLOSE {
-            continue;
+        see(seed - 1);
+        if let Some(what) = then {
+            let close = (line(CLOSE), Ok(0));
+            play(&writer, GROUP_THREAD, &paths, &[open, (line(what), Ok(0)), close]);
+            see(seed);
         }
+        // The last close flushes: after this launch's, that of the one that wrote.
+        let close = (Line { flags: KEEP, ..line(CLOSE) }, Ok(0));
+        play(&writer, GROUP_THREAD, &paths, &[open, close, close]);
         see(seed);
-        // Nobody has it open any more: the next launch opens it from the host.
     }
-    see(4);
 }
 
 /// A file that nobody can open any more is still a file to those who have it open.
