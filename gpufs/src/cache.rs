@@ -154,6 +154,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                         return Err(Errno::EIO);
                     }
                     found = self.by_leader(group, || {
+                        self.let_others_write(found.page.frame, written);
                         // A page that cannot be written stays; another may go.
                         let written = if victims < VICTIMS { Ok(()) } else { written.map(drop) };
                         if found.what == Found::DIRTY {

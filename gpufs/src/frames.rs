@@ -14,7 +14,7 @@ use gpu_rt::atomic::Ordering;
 /// How long to look for a frame, while nobody else gets one either, before saying `EBUSY`.
 const BUSY_AFTER_NS: u64 = 200_000_000;
 /// How long threads that wait for a frame trust others to tell them of one.
-const LOOK_AGAIN_NS: u64 = 2_000_000;
+pub(crate) const LOOK_AGAIN_NS: u64 = 2_000_000;
 /// How many more pages are looked at for a clean one, once a dirty one was found.
 const LOOK_FOR_CLEAN: u32 = 64;
 

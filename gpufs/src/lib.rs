@@ -14,25 +14,36 @@
 //! }
 //! ```
 //!
-//! Modules, from the top: [`mod@file`] and [`view`] (what kernels call), `whole` (files in one
-//! request each), `cache` (pages),
-//! [`index`] and [`evict`] (its policies, type parameters of [`Fs`]), `port` (requests), and
-//! [`layout`] (what the host writes into device memory to mount it: a header; zeroed memory is a
-//! valid initial state for all the rest).
+//! Modules, from the top:
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`mod@file`], [`options`], `open` | open files, and how they are opened and shared |
+//! | [`mod@write`], `append`, `finish` | writing; past the cache; making durable, cutting, closing |
+//! | [`view`], [`view_mut`], [`typed`], [`pending`] | pages lent, lent to be changed, as values; begun and finished later |
+//! | [`dir`], `names`, `whole` | directories, names, files in one request each |
+//! | `cache`, `frames`, [`frame`], `inflight`, `prefetch` | pages: found, fetched, pinned, evicted, fetched ahead |
+//! | `dirty`, `marks`, `extent`, `writeback` | dirty bytes: what is marked, and how it gets to the file |
+//! | [`index`], [`evict`] | policies, type parameters of [`Fs`] |
+//! | `port`, [`layout`], [`stats`] | requests; what the host mounts (a header: zeroed memory is a valid initial state for all the rest); counters |
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod append;
 mod bitmap;
 mod cache;
 pub mod dir;
 mod dirty;
 pub mod evict;
+mod extent;
 pub mod file;
+mod finish;
 pub mod frame;
 mod frames;
 pub mod index;
 mod inflight;
 pub mod layout;
+mod marks;
 #[cfg(all(test, loom))]
 mod models;
 mod mount;

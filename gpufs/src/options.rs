@@ -64,7 +64,8 @@ impl OpenOptions {
     }
 
     /// For writing alone, of bytes that nobody has written before: no page is ever fetched, whatever
-    /// is written of it, and nothing can be read (`EBADF`). As GPUfs's `O_GWRONCE`.
+    /// is written of it, and nothing can be read (`EBADF`). As GPUfs's `O_GWRONCE`. Whoever reads the file on this
+    /// device meanwhile, by an open of its own, may see zeroes where the file has bytes.
     pub const fn write_once(self) -> OpenOptions {
         let mut options = self.write();
         options.how = options.how.without(How::READ);

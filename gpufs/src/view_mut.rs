@@ -225,6 +225,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             }
             if group.is_leader() {
                 self.release_cell(cell);
+                self.let_others_write(frame, written);
             }
             written?;
         }

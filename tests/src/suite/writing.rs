@@ -239,6 +239,21 @@ pub fn ways_to_open<P: Policy>(backend: &Backend) {
         ],
     );
     assert_eq!(std::fs::metadata(&paths[0]).expect("it was made").len(), 0);
+    // Nor does it stay in the cache of a file that has other bytes.
+    let bytes = play(
+        &bench,
+        GROUP_THREAD,
+        &paths,
+        &[
+            (Line { flags: TEMPORARY, ..old }, Ok(4)),
+            (Line { len: 2, seed: 9, ..line(WRITE) }, Ok(2)),
+            (line(CLOSE), Ok(0)),
+            (old, Ok(4)),
+            (Line { len: 4, ..line(READ) }, Ok(4)),
+            (line(CLOSE), Ok(0)),
+        ],
+    );
+    assert!((0..4).all(|i| bytes[8 + i as usize] == pattern(1, i)));
 }
 
 /// One file under several names and options is one file to the device.

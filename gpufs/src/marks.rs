@@ -1,0 +1,234 @@
+//! The marks of dirty bytes as the cache makes and takes them, and what else happens to the bytes of cached pages.
+
+use crate::cache::Page;
+use crate::dirty::{ByteMap, Dirty, Marked, Marks};
+use crate::evict::Eviction;
+use crate::frame::Frame;
+use crate::index::{Entry, PageIndex};
+use crate::mount::Fs;
+use crate::port::Patience;
+use gpu_abi::Errno;
+use gpu_rt::atomic::Ordering;
+
+impl<I: PageIndex, E: Eviction> Fs<I, E> {
+    /// Marks bytes of a page, which the caller has pinned and has just written, as dirty.
+    ///
+    /// # Errors
+    /// If the page needs a map, there is none, and what is dirty cannot be written back: then the marks
+    /// are not made.
+    pub(crate) fn mark_dirty(
+        &self,
+        frame: u32,
+        record: u32,
+        start: u32,
+        end: u32,
+    ) -> Result<(), Errno> {
+        let page = &self.frames()[frame as usize];
+        // Before the marks: whoever sees them sees whose they are. All who write the page have one record.
+        page.owner.store(record, Ordering::Relaxed);
+        loop {
+            match page.dirty.mark(start, end) {
+                Marked::Again => return Ok(()),
+                Marked::First => {
+                    self.note_dirty(record);
+                    return Ok(());
+                }
+                Marked::NeedsBits(map) => {
+                    self.byte_map(map).set(start, end);
+                    if page.dirty.raise() {
+                        self.note_dirty(record);
+                    }
+                    return Ok(());
+                }
+                Marked::NeedsMap(seen) => match self.map_bits().claim(frame) {
+                    Some(map) => {
+                        let (a, b) = Dirty::range_of(seen);
+                        self.byte_map(map).set(a, b);
+                        if !page.dirty.attach(seen, map) {
+                            self.byte_map(map).take_runs(0, |_, _| true);
+                            self.map_bits().release(map);
+                        }
+                    }
+                    // No map is left: what is dirty goes to the file now, and this begins a new range.
+                    None => self.write_back_alone(frame)?,
+                },
+            }
+        }
+    }
+
+    pub(crate) fn note_dirty(&self, record: u32) {
+        self.open_file(record).dirty_pages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Marks bytes of a page of the extent again. Its lock is held, so that nobody can be asked to write
+    /// it back if a map is wanted and there is none: the marks then grow to one range. That is the one
+    /// case in which bytes may be written that were not written here: they are those read from the file.
+    pub(crate) fn mark_again(&self, frame: u32, start: u32, end: u32) {
+        let page = &self.frames()[frame as usize];
+        let (mut start, mut end) = (start, end);
+        loop {
+            let first = match page.dirty.mark(start, end) {
+                Marked::Again => false,
+                Marked::First => true,
+                Marked::NeedsBits(map) => {
+                    self.byte_map(map).set(start, end);
+                    page.dirty.raise()
+                }
+                Marked::NeedsMap(seen) => {
+                    let (a, b) = Dirty::range_of(seen);
+                    match self.map_bits().claim(frame) {
+                        Some(map) => {
+                            self.byte_map(map).set(a, b);
+                            if !page.dirty.attach(seen, map) {
+                                self.byte_map(map).take_runs(0, |_, _| true);
+                                self.map_bits().release(map);
+                            }
+                        }
+                        None => (start, end) = (start.min(a), end.max(b)),
+                    }
+                    continue;
+                }
+            };
+            if first {
+                self.note_dirty(page.owner.load(Ordering::Relaxed));
+            }
+            return;
+        }
+    }
+
+    /// As [`Fs::mark_dirty`] where that has failed: nothing is written to the host for it.
+    pub(crate) fn mark_somehow(&self, frame: u32, record: u32, start: u32, end: u32) {
+        self.frames()[frame as usize].owner.store(record, Ordering::Relaxed);
+        self.mark_again(frame, start, end);
+    }
+
+    /// Makes the bytes past the end of the file, in the page that was its last when it was fetched,
+    /// valid: zeroes. The caller has pinned it. The valid bytes after that.
+    pub(crate) fn make_whole(&self, page: Page) -> Result<u32, Errno> {
+        let frame = &self.frames()[page.frame as usize];
+        let whole = self.page_size() as u32;
+        if frame.len() < whole {
+            self.lock_page(frame)?;
+            let len = frame.len();
+            if len < whole {
+                // SAFETY: pinned, so the frame is this page's; no thread reads or writes past the valid
+                // bytes but under the lock, which is ours.
+                unsafe {
+                    self.frame_data(page.frame)
+                        .add(len as usize)
+                        .write_bytes(0, (whole - len) as usize);
+                }
+                frame.lengthen(whole);
+            }
+            frame.unlock();
+        }
+        Ok(whole)
+    }
+
+    /// Takes the lock of a pinned page; waits for it.
+    pub(crate) fn lock_page(&self, frame: &Frame) -> Result<(), Errno> {
+        let mut patience = Patience::new();
+        while !frame.try_lock() {
+            let seen = frame.lock_word().load(Ordering::Relaxed);
+            if seen & 1 == 1 {
+                patience.wait(&self.region(), frame.lock_word(), seen)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Zeroes the bytes of a page from `from` on, and takes their marks. The caller has its lock.
+    pub(crate) fn cut_page(&self, frame: u32, from: u32) {
+        let page = &self.frames()[frame as usize];
+        let whole = self.page_size() as u32;
+        let keep = |start: u32, end: u32| (start < from).then_some((start, end.min(from)));
+        let marks = page.dirty.take();
+        match marks {
+            Marks::Clean => {}
+            Marks::Range { start, end } => {
+                if let Some((start, end)) = keep(start, end) {
+                    self.mark_again(frame, start, end);
+                }
+            }
+            Marks::Map(map) => {
+                // The bits before stay where they are.
+                self.byte_map(map).take_runs(from, |_, _| true);
+                if from > 0 && page.dirty.raise() {
+                    self.note_dirty(page.owner.load(Ordering::Relaxed));
+                }
+            }
+        }
+        // SAFETY: pinned and locked; the file has no bytes there any more, so that nobody may read them.
+        unsafe {
+            self.frame_data(frame).add(from as usize).write_bytes(0, (whole - from) as usize);
+        }
+        page.lengthen(whole);
+        if marks != Marks::Clean {
+            let record = self.open_file(page.owner.load(Ordering::Relaxed));
+            // Release: as in `end_extent`.
+            record.dirty_pages.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// Takes the marks of a page that nobody wants to keep, and the page out of the cache if nobody has it.
+    fn discard_page(&self, frame: u32) -> Result<(), Errno> {
+        let page = &self.frames()[frame as usize];
+        self.lock_page(page)?;
+        let marks = page.dirty.take();
+        if let Marks::Map(map) = marks {
+            self.byte_map(map).take_runs(0, |_, _| true);
+        }
+        page.unlock();
+        if marks != Marks::Clean {
+            let record = self.open_file(page.owner.load(Ordering::Relaxed));
+            // Release: as in `end_extent`.
+            record.dirty_pages.fetch_sub(1, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Takes all pages of a version out of the cache, with what is dirty: they are not the file's.
+    pub(crate) fn discard_file(&self, version: u32) -> Result<(), Errno> {
+        for (number, frame) in (0..).zip(self.frames()) {
+            if frame.key_hint().version() != version {
+                continue;
+            }
+            let Some(key) = frame.pin_any() else { continue };
+            let outcome = if key.version() == version { self.discard_page(number) } else { Ok(()) };
+            self.unpin(Page { frame: number, len: 0 }, false);
+            outcome?;
+            if let Some(key) = frame.take_for_eviction()
+                && self.settle_marks(number)
+            {
+                self.pages().remove(key, Entry::frame(number));
+                self.put_frame(number);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn byte_map(&self, number: u32) -> ByteMap<'_> {
+        ByteMap::new(self.map_words(number))
+    }
+
+    /// Gives the map of a BUSY frame back, which has no marks.
+    pub(crate) fn detach_map(&self, frame: u32) {
+        let page = &self.frames()[frame as usize];
+        if let Some(map) = page.dirty.map() {
+            page.dirty.detach();
+            // There are none, unless a mark was taken back; a map that is free has no bits.
+            self.byte_map(map).take_runs(0, |_, _| true);
+            self.map_bits().release(map);
+        }
+    }
+
+    /// Unpins a page that was written back, and takes its map away if nobody uses it.
+    pub(crate) fn retire_map(&self, frame: u32) {
+        let page = &self.frames()[frame as usize];
+        let has_map = page.dirty.map().is_some();
+        self.unpin(Page { frame, len: 0 }, false);
+        if has_map && page.take_for_eviction().is_some() && self.settle_marks(frame) {
+            page.restore();
+        }
+    }
+}
