@@ -72,7 +72,7 @@ impl OpenOptions {
         options
     }
 
-    /// For writing at the end alone, wherever that is at that moment: [`File::append`]. Each goes to the host
+    /// For writing at the end alone, wherever that is at that moment: [`File::append`](crate::File::append). Each goes to the host
     /// at once, so that those of several devices and of the host all survive.
     pub const fn append(self) -> OpenOptions {
         let mut options = self.write();
@@ -103,7 +103,7 @@ impl OpenOptions {
     }
 
     /// For writing what will not be needed for long: bytes go to the file only when their page is
-    /// needed for others, [`File::sync`] writes nothing, and what is not in the file by the last close
+    /// needed for others, [`File::sync`](crate::File::sync) writes nothing, and what is not in the file by the last close
     /// never comes there.
     pub const fn temporary(self) -> OpenOptions {
         let mut options = self.write();
