@@ -8,9 +8,10 @@ use conformance::device::script::{
 };
 use conformance::host::{Bench, Tree, emulated};
 use conformance::{HashClock, HashFifo, Policy, RadixClock};
-use gpu_host::Session;
+use gpu_host::{EmulatedOptions, Mode, Schedule, Session};
 use gpufs::Errno;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -67,6 +68,8 @@ struct Case {
     direct: bool,
     group: u32,
     devices: usize,
+    /// `None`: as fast as can be.
+    schedule: Option<Schedule>,
     segments: Vec<Segment>,
 }
 
@@ -116,28 +119,40 @@ fn segment() -> impl Strategy<Value = Segment> {
     ]
 }
 
+fn schedule() -> impl Strategy<Value = Option<Schedule>> {
+    prop_oneof![
+        2 => Just(None),
+        1 => any::<u64>().prop_map(|seed| Some(Schedule::Random { seed })),
+        1 => (any::<u64>(), 1..9u32).prop_map(|(seed, depth)| Some(Schedule::Pct { seed, depth })),
+    ]
+}
+
 fn case() -> impl Strategy<Value = Case> {
     (
         prop::sample::select(vec![4096u32, 8192, 65536]),
-        10..24u64,
+        // Eight: the pages of one writable view, and their twins.
+        8..24u64,
         any::<bool>(),
         prop::sample::select(vec![GROUP_THREAD, GROUP_WARP, GROUP_BLOCK]),
         1..4usize,
+        schedule(),
         prop::collection::vec(segment(), 1..14),
     )
-        .prop_map(|(page, frames, direct, group, devices, segments)| Case {
+        .prop_map(|(page, frames, direct, group, devices, schedule, segments)| Case {
             page,
             frames,
             direct,
             group,
             devices,
+            schedule,
             segments,
         })
 }
 
 fn device<P: Policy>(case: &Case) -> Bench<P> {
+    let mode = case.schedule.map_or(Mode::Fast, Mode::Deterministic);
     let session = Session::builder()
-        .emulated(emulated())
+        .emulated(EmulatedOptions { mode, ..emulated() })
         .device_memory(64 << 20)
         .page_size(case.page)
         .cache_size(case.frames * u64::from(case.page))
@@ -334,7 +349,35 @@ fn compare(path: &Path, model: &Model) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Enough cases for 100,000 operations, if the environment asks for them.
+/// A file in the hands of a long random program, through a cache of eight pages: nearly every access evicts.
+/// In the manner of fsx.
+#[test]
+fn a_long_program_in_a_cache_of_eight_pages() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    for direct in [false, true] {
+        let acts = prop::collection::vec(act(), 1500)
+            .new_tree(&mut runner)
+            .expect("acts can be made")
+            .current();
+        // Each launch has room for so many lines.
+        let segments = acts
+            .chunks(100)
+            .map(|acts| Segment::Device { device: 0, file: 0, acts: acts.to_vec() })
+            .collect();
+        let case = Case {
+            page: 4096,
+            frames: 8,
+            direct,
+            group: GROUP_THREAD,
+            devices: 1,
+            schedule: None,
+            segments,
+        };
+        run::<HashClock>(&case).unwrap_or_else(|e| panic!("{e}"));
+    }
+}
+
+/// 800 cases of each policy are some 100,000 operations.
 fn cases() -> u32 {
     std::env::var("CONFORMANCE_CASES")
         .map_or(120, |text| text.parse().expect("CONFORMANCE_CASES is a number"))
