@@ -200,7 +200,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         };
         let tag = self.post::<G>(cell, self.read_request(file, key.page(), cell, frame))?;
         self.read_ahead(file, key.page());
-        let answer = self.wait_for(cell, tag)?.result();
+        let answer = self.wait_for_result(cell, tag)?;
         if let Err(e) = answer {
             self.in_flight(cell).fail(e);
         }
@@ -267,7 +267,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 Ok(frame) => frame,
                 Err(e) => {
                     // The read may be under way still; its slot is ours until it ends.
-                    self.wait_for(cell, record.tag.load(Ordering::Relaxed))?.result().ok();
+                    self.wait_for_result(cell, record.tag.load(Ordering::Relaxed))?.ok();
                     record.fail(e);
                     self.abandon(key, cell, None);
                     return Err(e);
@@ -275,7 +275,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             },
             frame => frame,
         };
-        let answer = self.wait_for(cell, record.tag.load(Ordering::Relaxed))?.result();
+        let answer = self.wait_for_result(cell, record.tag.load(Ordering::Relaxed))?;
         Ok(self.arrived(key, cell, frame, answer).ok())
     }
 

@@ -8,7 +8,7 @@ use crate::mount::Fs;
 use crate::stats::Count;
 use gpu_abi::layout::state;
 use gpu_abi::request::CELL_NONE;
-use gpu_abi::ring::has_room;
+use gpu_abi::ring::{Cell, has_room};
 use gpu_abi::{Completion, Errno, Op, Region, Request, Word32};
 use gpu_rt::atomic::SystemAtomics;
 use gpu_rt::atomic::{DeviceAtomicU32, Ordering, fence_system};
@@ -85,10 +85,21 @@ impl Patience {
         word: &impl gpu_rt::WaitWord,
         value: u32,
     ) -> Result<(), Errno> {
-        if gpu_rt::wait_while_eq(word, value, SLICE_NS) == value {
+        self.watch(region, word, value).map(drop)
+    }
+
+    /// As [`Patience::wait`]; what the word is then, by an acquire load.
+    fn watch(
+        &mut self,
+        region: &Region<SystemAtomics>,
+        word: &impl gpu_rt::WaitWord,
+        value: u32,
+    ) -> Result<u32, Errno> {
+        let seen = gpu_rt::wait_while_eq(word, value, SLICE_NS);
+        if seen == value {
             self.slice_over(region)?;
         }
-        Ok(())
+        Ok(seen)
     }
 }
 
@@ -133,8 +144,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     ///
     /// Threads that call as [`Thread`] groups are posted together with the lanes of their warp that
     /// do so too: one ticket counter update for all of them.
-    pub(crate) fn post<G: Group>(&self, cell: u32, request: Request) -> Result<u32, Errno> {
-        let region = self.region();
+    pub(crate) fn post<G: Group>(&self, cell: u32, mut request: Request) -> Result<u32, Errno> {
         let shard = gpu_rt::thread::sm_id() % self.header().shards;
         let tail = self.tail(shard);
         // Clause S1. Relaxed: tickets need only be distinct.
@@ -150,26 +160,25 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             self.count(Count::Requests, 1);
             tail.tickets.fetch_add(1, Ordering::Relaxed)
         };
-        self.publish(&region, shard, ticket, cell, request)
+        self.publish(shard, ticket, cell, &mut request)
     }
 
     /// Posts one request by one thread, without looking for others to join.
-    pub(crate) fn post_alone(&self, cell: u32, request: Request) -> Result<u32, Errno> {
-        let region = self.region();
+    pub(crate) fn post_alone(&self, cell: u32, mut request: Request) -> Result<u32, Errno> {
         let shard = gpu_rt::thread::sm_id() % self.header().shards;
         self.count(Count::Requests, 1);
         let ticket = self.tail(shard).tickets.fetch_add(1, Ordering::Relaxed);
-        self.publish(&region, shard, ticket, cell, request)
+        self.publish(shard, ticket, cell, &mut request)
     }
 
     fn publish(
         &self,
-        region: &Region<SystemAtomics>,
         shard: u32,
         ticket: u32,
         cell: u32,
-        mut request: Request,
+        request: &mut Request,
     ) -> Result<u32, Errno> {
+        let region = self.region();
         let entries = region.layout().config.ring_entries;
         let tail = self.tail(shard);
         // Clause S2. Acquire: pairs with the release below, which passes on what was acquired from
@@ -183,7 +192,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 if has_room(ticket, head, entries) {
                     break;
                 }
-                patience.spin(region)?;
+                patience.spin(&region)?;
             }
         }
         let tag = if cell == CELL_NONE {
@@ -196,7 +205,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         };
         request.cell = cell;
         request.tag = tag;
-        region.entry(shard, ticket).publish(ticket, &request);
+        region.entry(shard, ticket).publish(ticket, request);
 
         // Clause D1. SeqCst: pairs with the host's fence between announcing that it parks and its
         // last look at the rings: either it sees the entry, or we see that it parks.
@@ -215,15 +224,22 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// Waits for the answer in a cell. After `EIO` from a dead host the cell is not given back:
     /// an answer could still come.
     pub(crate) fn wait_for(&self, cell: u32, tag: u32) -> Result<Completion, Errno> {
+        Ok(self.await_answer(cell, tag)?.answer(tag))
+    }
+
+    /// As [`Fs::wait_for`], of the answer its value alone, or its failure. The other failure is that
+    /// the host is gone.
+    pub(crate) fn wait_for_result(&self, cell: u32, tag: u32) -> Result<Result<u64, Errno>, Errno> {
+        Ok(self.await_answer(cell, tag)?.result())
+    }
+
+    fn await_answer(&self, cell: u32, tag: u32) -> Result<&Cell<SystemAtomics>, Errno> {
         let region = self.region();
         let cell = region.cell(cell).ok_or(Errno::EPROTO)?;
         let mut patience = Patience::new();
-        loop {
-            if let Some(completion) = cell.poll(tag) {
-                return Ok(completion);
-            }
-            patience.wait(&region, cell.seq(), tag.wrapping_sub(1))?;
-        }
+        // The wait's acquire load pairs with the host's release of the cell (clause C2).
+        while patience.watch(&region, cell.seq(), tag.wrapping_sub(1))? != tag {}
+        Ok(cell)
     }
 
     /// Whether the answer with this tag is there.
@@ -233,6 +249,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// A request and its answer, without data.
+    #[inline]
     pub(crate) fn call<G: Group>(&self, request: Request) -> Result<Completion, Errno> {
         let cell = self.claim(Pool::Calls)?;
         let tag = self.post::<G>(cell, request)?;

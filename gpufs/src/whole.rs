@@ -98,7 +98,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         };
         let tag = self.post::<G>(cell, request)?;
         self.count(Count::Opens, 1);
-        let answer = self.wait_for(cell, tag)?.result();
+        let answer = self.wait_for_result(cell, tag)?;
         let len = match answer {
             Ok(len) => len.min(most as u64),
             Err(e) => {
