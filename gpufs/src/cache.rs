@@ -94,10 +94,12 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     ) -> Result<Page, Errno> {
         let key = PageKey::new(file.version(), number);
         let found = self.by_leader(group, || {
-            if let Some(page) = self.pin_if_cached(key) {
+            let located = self.locate(key);
+            if let Located::Pinned(page) = located {
+                self.note_hit(page);
                 return Ok(Found { page, cell: NO_CELL });
             }
-            self.find_or_fetch::<G>(file, key)
+            self.find_or_fetch::<G>(file, key, located)
         })?;
         if found.cell != NO_CELL {
             let slot = self.region().slot(found.cell).ok_or(Errno::EPROTO)?;
@@ -113,11 +115,18 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         Ok(found.page)
     }
 
-    /// A leader's part of [`Fs::pin`], when a first look found nothing.
-    fn find_or_fetch<G: Group>(&self, file: &File<I, E>, key: PageKey) -> Result<Found, Errno> {
+    /// A leader's part of [`Fs::pin`], when the page is not in a frame. Not inlined: to find it there
+    /// takes few registers.
+    #[inline(never)]
+    fn find_or_fetch<G: Group>(
+        &self,
+        file: &File<I, E>,
+        key: PageKey,
+        mut located: Located,
+    ) -> Result<Found, Errno> {
         let mut patience = Patience::new();
         loop {
-            match self.locate(key) {
+            match located {
                 Located::Pinned(page) => {
                     self.note_hit(page);
                     return Ok(Found { page, cell: NO_CELL });
@@ -131,12 +140,12 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                             self.read_ahead(file, key.page());
                             return Ok(found);
                         }
-                        continue;
-                    }
-                    self.count(Count::Waits, 1);
-                    patience.wait(&self.region(), &record.turn, turn)?;
-                    if let Some(e) = record.failure(turn) {
-                        return Err(e);
+                    } else {
+                        self.count(Count::Waits, 1);
+                        patience.wait(&self.region(), &record.turn, turn)?;
+                        if let Some(e) = record.failure(turn) {
+                            return Err(e);
+                        }
                     }
                 }
                 Located::Absent => {
@@ -150,6 +159,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                     patience.spin(&self.region())?;
                 }
             }
+            located = self.locate(key);
         }
     }
 
