@@ -13,8 +13,8 @@ use crate::stats::Count;
 use bytemuck::{Pod, Zeroable};
 use gpu_abi::request::{WINDOW_DEVICE, WINDOW_SLOTS};
 use gpu_abi::{Errno, Op, Request};
-use gpu_rt::Group;
 use gpu_rt::atomic::Ordering;
+use gpu_rt::{Group, Thread};
 
 /// How long to look for a frame, while nobody else gets one either, before saying `EBUSY`.
 const BUSY_AFTER_NS: u64 = 200_000_000;
@@ -297,7 +297,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 let slot = self.region().slot(cell).ok_or(Errno::EPROTO)?;
                 let data = self.frame_data(found.page.frame);
                 // SAFETY: as in `pin`, by this thread alone.
-                unsafe { slot.copy_to_nonoverlapping(data, found.page.len as usize) };
+                unsafe { gpu_rt::mem::copy(&Thread, data, slot, found.page.len as usize) };
                 self.publish_page(key, cell, found.page);
             }
             self.unpin(found.page, false);
