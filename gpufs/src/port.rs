@@ -105,6 +105,7 @@ impl Patience {
 
 impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// A free completion cell, if there is one now.
+    #[inline]
     pub(crate) fn try_claim(&self, pool: Pool) -> Option<u32> {
         // Lanes of a warp look in one place, warps in different ones.
         let hint = gpu_rt::thread::index() as u32 / 32;
@@ -116,9 +117,14 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// A free completion cell; waits for one.
     pub(crate) fn claim(&self, pool: Pool) -> Result<u32, Errno> {
-        if let Some(cell) = self.try_claim(pool) {
-            return Ok(cell);
+        match self.try_claim(pool) {
+            Some(cell) => Ok(cell),
+            None => self.claim_later(pool),
         }
+    }
+
+    #[cold]
+    fn claim_later(&self, pool: Pool) -> Result<u32, Errno> {
         let region = self.region();
         let mut patience = Patience::new();
         loop {
