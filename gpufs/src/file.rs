@@ -148,6 +148,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// # Errors
     /// As open(2). `ENAMETOOLONG` for a path of more than 4,095 bytes, `ENFILE` if the mount has no
     /// record left for one more open file, `EIO` if the host is gone.
+    #[inline(never)]
     pub fn open<G: Group>(
         &self,
         group: &G,
@@ -268,13 +269,24 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
     /// # Errors
     /// `EBUSY` if no page frame came free for long, since all are pinned; `EISDIR`, `ESPIPE` for
     /// what cannot be read at an offset; `EIO` from the host's storage, or if the host is gone.
+    #[inline]
     pub fn read_at<G: Group>(
         &self,
         group: &G,
         mut buf: impl IoBufMut,
         offset: u64,
     ) -> Result<usize, Errno> {
-        let buf = buf.raw();
+        self.read_raw(group, buf.raw(), offset)
+    }
+
+    /// Not inlined: on a GPU its many values would be its caller's, and spilled with them.
+    #[inline(never)]
+    fn read_raw<G: Group>(
+        &self,
+        group: &G,
+        buf: (*mut u8, usize),
+        offset: u64,
+    ) -> Result<usize, Errno> {
         let mut done = 0;
         loop {
             let at = offset.wrapping_add(done);
@@ -283,9 +295,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
             let mut step = unsafe { mem::copy_led(group, || self.begin_step(buf, at, done)) };
             Errno::check(step.errno)?;
             if step.what == Step::MISS {
-                let page = self.fs.pin(group, self, step.number)?;
-                // SAFETY: as above.
-                step = unsafe { mem::copy_led(group, || self.copy_step(buf, at, done, page)) };
+                step = self.read_miss(group, buf, at, done, step.number)?;
             }
             if step.what == Step::END {
                 return Ok(done as usize);
@@ -298,6 +308,21 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
                 return Ok(done as usize);
             }
         }
+    }
+
+    /// A read of a page that is not in the cache.
+    #[inline(never)]
+    fn read_miss<G: Group>(
+        &self,
+        group: &G,
+        buf: (*mut u8, usize),
+        at: u64,
+        done: u64,
+        number: u32,
+    ) -> Result<Step, Errno> {
+        let page = self.fs.pin(group, self, number)?;
+        // SAFETY: as in `read_raw`.
+        Ok(unsafe { mem::copy_led(group, || self.copy_step(buf, at, done, page)) })
     }
 
     /// A leader's look at where a read stands, `done` bytes into its buffer: copies if the page is
@@ -318,6 +343,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
     }
 
     /// What to copy from a pinned page.
+    #[inline]
     fn copy_step(
         &self,
         buf: (*mut u8, usize),

@@ -30,6 +30,8 @@ impl<G: Group, I: PageIndex, E: Eviction> View<G, I, E> {
     /// Pages that one view can span.
     pub const MAX_PAGES: usize = 8;
 
+    /// Not inlined, for the caller's registers.
+    #[inline(never)]
     pub(crate) fn new(
         group: &G,
         file: &File<I, E>,
