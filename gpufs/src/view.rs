@@ -89,6 +89,7 @@ impl<G: Group, I: PageIndex, E: Eviction> View<G, I, E> {
     }
 
     /// The view's bytes, page by page.
+    #[inline]
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let (page_size, mut skip, mut left) = (self.fs.page_size(), self.start as usize, self.len);
         self.frames[..self.count as usize].iter().map(move |&frame| {
@@ -103,6 +104,7 @@ impl<G: Group, I: PageIndex, E: Eviction> View<G, I, E> {
     }
 
     /// All bytes as one slice, if the view lies within one page.
+    #[inline]
     pub fn as_slice(&self) -> Option<&[u8]> {
         if self.count > 1 {
             return None;
