@@ -7,7 +7,7 @@ use gpu_host::{DeviceChoice, HostError, Module, Session, SessionBuilder};
 /// Which device runs the kernels, and where it has them from.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct DeviceArgs {
-    /// Which device runs the kernels: emulated, ptx, ptx:check, cuda, or cuda:N
+    /// Which device runs the kernels: emulated, ptx, ptx:check, ptx:profile, cuda, or cuda:N
     #[arg(long, default_value = "emulated", help_heading = "Device")]
     pub device: DeviceChoice,
     /// A file with the kernels as PTX, instead of those that this program was built with

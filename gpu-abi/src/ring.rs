@@ -13,6 +13,7 @@
 //!
 //! Every word has one writer: `head` and the cells are the host's, the entries the device's.
 
+use crate::Errno;
 use crate::request::{Completion, Request};
 use crate::words::{Atomics, Word32, Word64};
 
@@ -140,15 +141,27 @@ impl<A: Atomics> Cell<A> {
     #[inline]
     pub fn poll(&self, tag: u32) -> Option<Completion> {
         // Pairs with the release store in `complete`.
-        if self.seq.load_acquire() != tag {
-            return None;
-        }
+        (self.seq.load_acquire() == tag).then(|| self.answer(tag))
+    }
+
+    /// The answer to the request with this tag, once an acquire load of [`Cell::seq`] has shown the
+    /// tag.
+    #[inline]
+    pub fn answer(&self, tag: u32) -> Completion {
         let mut words = [0u64; 8];
         words[0] = u64::from(self.errno.load_relaxed()) << 32 | u64::from(tag);
         for (value, word) in words[1..].iter_mut().zip(&self.body) {
             *value = word.load_relaxed();
         }
-        Some(bytemuck::cast(words))
+        bytemuck::cast(words)
+    }
+
+    /// As [`Cell::answer`], no more than the value or the failure: for a device, each word of a cell
+    /// is a read over the bus.
+    #[inline]
+    pub fn result(&self) -> Result<u64, Errno> {
+        Errno::check(self.errno.load_relaxed())?;
+        Ok(self.body[0].load_relaxed())
     }
 
     /// The sequence word itself, for a side that waits on it.

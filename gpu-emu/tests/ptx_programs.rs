@@ -20,7 +20,7 @@ fn primitive(at: &[u64], out: &[u64], value: u64, other: u64) -> Vec<u8> {
 #[test]
 fn every_primitive_runs() {
     let module = Module::parse(PRIMITIVES).unwrap();
-    let gpu = Gpu::new(module.clone(), Options { check: true });
+    let gpu = Gpu::new(module.clone(), Options { check: true, ..Options::default() });
     let mut ran = 0;
     for name in module.kernels().filter(|&name| name != "speak") {
         let (at, out) = (gpu.words(64), gpu.words(64));
@@ -61,7 +61,8 @@ fn primitives_compute() {
 
 #[test]
 fn a_block_copies_and_clears() {
-    let gpu = Gpu::new(Module::parse(PRIMITIVES).unwrap(), Options { check: true });
+    let gpu =
+        Gpu::new(Module::parse(PRIMITIVES).unwrap(), Options { check: true, ..Options::default() });
     for bytes in [0usize, 1, 15, 16, 17, 4096, 5000] {
         let (from, to) = (gpu.words(1024), gpu.words(1024));
         (0..1024).for_each(|n| from.set(n, n as u64 * 0x0101_0101_0101));
@@ -304,7 +305,7 @@ fn illegal_accesses_name_thread_address_and_instruction() {
 
 #[test]
 fn each_illegal_access_has_its_reason() {
-    let why = |body: &str| match fault(body, Options { check: true }) {
+    let why = |body: &str| match fault(body, Options { check: true, ..Options::default() }) {
         Fault::Ptx(PtxFault::Access { illegal, .. }) => illegal,
         other => panic!("{other}"),
     };
@@ -369,4 +370,22 @@ fn counts_follow_from_the_program() {
     // The frame of every test kernel: four instructions before the body and three after it.
     assert_eq!((counts.warp_instructions, counts.thread_instructions), (8, 8 * 32));
     assert_eq!((counts.loads, counts.stores, counts.sectors), (0, 1, 8));
+    assert_eq!(gpu.interpreter.profile(), [], "not asked for");
+}
+
+#[test]
+fn a_profile_adds_up_to_the_counts() {
+    let options = Options { profile: true, ..Options::default() };
+    let gpu = Gpu::new(Module::parse(&kernel("mov.b64 %rd0, 1;")).unwrap(), options);
+    let out = gpu.words(32);
+    let arguments = words(&[out.as_slice().as_ptr() as u64]);
+    for launches in 1..3 {
+        gpu.interpreter.run("k", LaunchConfig::new(1, 32), &arguments).unwrap();
+        let profile = gpu.interpreter.profile();
+        let all: u64 = profile.iter().map(|line| line.instructions).sum();
+        assert_eq!(all, gpu.interpreter.counts().thread_instructions);
+        let line = profile.iter().find(|line| line.text == "mov.b64 %rd0, 1;").unwrap();
+        assert_eq!((line.function.as_str(), line.instructions), ("k", launches * 32));
+        assert!(profile.is_sorted_by_key(|line| line.line));
+    }
 }

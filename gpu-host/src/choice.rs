@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 /// Which device runs a session's kernels.
 ///
-/// As text, on command lines: `emulated`, `ptx`, `ptx:check` (which looks for races too), `cuda`,
-/// `cuda:1`.
+/// As text, on command lines: `emulated`, `ptx`, `ptx:check` (which looks for races too),
+/// `ptx:profile` (which counts by instruction), `cuda`, `cuda:1`.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum DeviceChoice {
@@ -33,7 +33,7 @@ impl Default for DeviceChoice {
 /// Text that names no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no device '{0}': there are `emulated`, `ptx`, `ptx:check`, `cuda`, and `cuda:N` for the GPU with that number"
+    "no device '{0}': there are `emulated`, `ptx`, `ptx:check`, `ptx:profile`, `cuda`, and `cuda:N` for the GPU with that number"
 )]
 pub struct ParseDeviceError(String);
 
@@ -43,6 +43,9 @@ impl FromStr for DeviceChoice {
     fn from_str(text: &str) -> Result<Self, ParseDeviceError> {
         if text == "ptx:check" {
             return Ok(DeviceChoice::Ptx(PtxOptions { check: true, ..PtxOptions::default() }));
+        }
+        if text == "ptx:profile" {
+            return Ok(DeviceChoice::Ptx(PtxOptions { profile: true, ..PtxOptions::default() }));
         }
         let (name, number) = match text.split_once(':') {
             Some((name, number)) => (name, Some(number.parse::<u32>())),
@@ -64,9 +67,9 @@ impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DeviceChoice::Emulated(_) => f.write_str("emulated"),
-            DeviceChoice::Ptx(options) => {
-                f.write_str(if options.check { "ptx:check" } else { "ptx" })
-            }
+            DeviceChoice::Ptx(PtxOptions { check: true, .. }) => f.write_str("ptx:check"),
+            DeviceChoice::Ptx(PtxOptions { profile: true, .. }) => f.write_str("ptx:profile"),
+            DeviceChoice::Ptx(_) => f.write_str("ptx"),
             DeviceChoice::Cuda(options) => write!(f, "cuda:{}", options.ordinal),
         }
     }
@@ -116,6 +119,7 @@ mod tests {
             ("emulated", "emulated"),
             ("ptx", "ptx"),
             ("ptx:check", "ptx:check"),
+            ("ptx:profile", "ptx:profile"),
             ("cuda", "cuda:0"),
             ("cuda:3", "cuda:3"),
         ] {

@@ -95,6 +95,11 @@ pub trait Device: Send + Sync {
         None
     }
 
+    /// The lines of PTX that its launches so far executed, where it counts them.
+    fn profile(&self) -> Vec<gpu_emu::ptx::ProfileLine> {
+        Vec::new()
+    }
+
     /// Starts a launch.
     ///
     /// # Errors

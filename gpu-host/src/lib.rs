@@ -58,7 +58,7 @@ pub use cuda::{CudaError, CudaOptions};
 pub use device::{Device, Launch};
 pub use emulated::EmulatedOptions;
 pub use error::HostError;
-pub use gpu_emu::ptx::Counts;
+pub use gpu_emu::ptx::{Counts, ProfileLine};
 pub use gpu_emu::{LaunchConfig, LaunchError, LaunchReport, Mode, Schedule};
 pub use gpufs::DeviceSlice;
 pub use gpufs::Stats;

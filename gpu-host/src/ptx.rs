@@ -20,6 +20,9 @@ pub struct PtxOptions {
     /// Whether loads of shared memory that nobody has written, and races of blocks for plain words,
     /// are errors. Much slower.
     pub check: bool,
+    /// Whether to count for each instruction by how many threads it was executed: see
+    /// [`Session::profile`](crate::Session::profile). A little slower.
+    pub profile: bool,
     /// How long a launch may take that does not say itself.
     pub timeout: Option<Duration>,
     /// Where `gpu_rt::log!` goes; standard error without it.
@@ -29,7 +32,7 @@ pub struct PtxOptions {
 impl Default for PtxOptions {
     fn default() -> Self {
         let Config { workers, resident_threads, timeout, .. } = Config::default();
-        PtxOptions { workers, resident_threads, check: false, timeout, log: None }
+        PtxOptions { workers, resident_threads, check: false, profile: false, timeout, log: None }
     }
 }
 
@@ -126,7 +129,7 @@ impl Device for Ptx {
                 log: self.options.log.clone(),
                 ..Config::default()
             };
-            let options = ptx::Options { check: self.options.check };
+            let options = ptx::Options { check: self.options.check, profile: self.options.profile };
             let (program, memory) = (self.program.clone(), self.allocations.clone());
             (Interpreter::with_memory(config, program, options, memory), service)
         });
@@ -134,6 +137,10 @@ impl Device for Ptx {
 
     fn counts(&self) -> Option<ptx::Counts> {
         self.started.get().map(|(interpreter, _)| interpreter.counts())
+    }
+
+    fn profile(&self) -> Vec<ptx::ProfileLine> {
+        self.started.get().map_or(Vec::new(), |(interpreter, _)| interpreter.profile())
     }
 
     fn launch(&self, call: KernelCall, shape: LaunchConfig) -> Result<Box<dyn Running>, HostError> {

@@ -365,6 +365,12 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
         self.device.counts()
     }
 
+    /// The lines of PTX that the launches so far executed, and how often: of the PTX interpreter with
+    /// [`PtxOptions::profile`](crate::PtxOptions::profile), else empty.
+    pub fn profile(&self) -> Vec<gpu_emu::ptx::ProfileLine> {
+        self.device.profile()
+    }
+
     /// What the daemon counted so far.
     pub fn daemon_stats(&self) -> host_daemon::Stats {
         self.served.client.stats()

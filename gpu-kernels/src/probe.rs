@@ -88,10 +88,10 @@ impl Probe {
 
     /// The first word of page `page`, in a view that is given back at once.
     fn first_word<G: Group>(&self, group: &G, file: &gpufs::File, page: u64) -> u64 {
-        let Some(view) = self.check(file.map(group, page * self.len, self.len as usize)) else {
-            return 0;
-        };
-        let word = view.slices().next().and_then(|bytes| bytes.first_chunk());
+        // By reference: a view that is passed on is copied, 64 bytes each time.
+        let view = file.map(group, page * self.len, self.len as usize);
+        let bytes = self.check(view.as_ref().map(|view| view.slices().next()).map_err(|e| *e));
+        let word = bytes.flatten().and_then(|bytes| bytes.first_chunk());
         word.map_or(0, |word| u64::from_le_bytes(*word))
     }
 }

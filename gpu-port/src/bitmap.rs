@@ -21,14 +21,21 @@ impl<'a> Bitmap<'a> {
     }
 
     /// Takes a free number, looking first near `hint`; `None` if all are taken.
+    #[inline]
+    #[must_use]
     pub fn claim(&self, hint: u32) -> Option<u32> {
-        let len = self.words.len() as u32;
+        Self::claim_of(self.words, self.count, hint)
+    }
+
+    /// Apart, so that what it is called with needs no memory.
+    fn claim_of(words: &[DeviceAtomicU64], count: u32, hint: u32) -> Option<u32> {
+        let len = words.len() as u32;
         let first = hint % len;
         for i in 0..len {
             let index = if first + i < len { first + i } else { first + i - len };
-            let word = &self.words[index as usize];
+            let word = &words[index as usize];
             // Bits past the count look taken.
-            let valid = self.count - index * 64;
+            let valid = count - index * 64;
             let usable = if valid >= 64 { !0 } else { (1u64 << valid) - 1 };
             loop {
                 let free = !word.load(Ordering::Relaxed) & usable;

@@ -69,9 +69,23 @@ impl Patience {
         word: &impl gpu_rt::WaitWord,
         value: u32,
     ) -> Result<(), Errno> {
-        if gpu_rt::wait_while_eq(word, value, SLICE_NS) == value {
+        self.watch(region, word, value).map(drop)
+    }
+
+    /// As [`Patience::wait`]; what the word is then, by an acquire load.
+    ///
+    /// # Errors
+    /// `EIO` if the host is gone.
+    pub fn watch(
+        &mut self,
+        region: &Region<SystemAtomics>,
+        word: &impl gpu_rt::WaitWord,
+        value: u32,
+    ) -> Result<u32, Errno> {
+        let seen = gpu_rt::wait_while_eq(word, value, SLICE_NS);
+        if seen == value {
             self.slice_over(region)?;
         }
-        Ok(())
+        Ok(seen)
     }
 }

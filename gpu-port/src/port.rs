@@ -3,7 +3,7 @@
 use crate::bitmap::Bitmap;
 use crate::patience::Patience;
 use gpu_abi::request::CELL_NONE;
-use gpu_abi::ring::has_room;
+use gpu_abi::ring::{Cell, has_room};
 use gpu_abi::{Completion, Errno, Region, Request, Word32};
 use gpu_rt::atomic::SystemAtomics;
 use gpu_rt::atomic::{DeviceAtomicU32, Ordering, fence_system};
@@ -52,6 +52,7 @@ pub trait Port {
     fn reap(&self) {}
 
     /// A free completion cell, if there is one now.
+    #[inline]
     fn try_claim(&self, pool: Pool) -> Option<u32> {
         // Lanes of a warp look in one place, warps in different ones.
         let hint = gpu_rt::thread::index() as u32 / 32;
@@ -66,17 +67,9 @@ pub trait Port {
     /// # Errors
     /// `EIO` if the host is gone.
     fn claim(&self, pool: Pool) -> Result<u32, Errno> {
-        if let Some(cell) = self.try_claim(pool) {
-            return Ok(cell);
-        }
-        let region = self.region();
-        let mut patience = Patience::new();
-        loop {
-            patience.spin(&region)?;
-            self.reap();
-            if let Some(cell) = self.try_claim(pool) {
-                return Ok(cell);
-            }
+        match self.try_claim(pool) {
+            Some(cell) => Ok(cell),
+            None => claim_later(self, pool),
         }
     }
 
@@ -97,8 +90,7 @@ pub trait Port {
     ///
     /// # Errors
     /// `EIO` if the host is gone.
-    fn post<G: Group>(&self, cell: u32, request: Request) -> Result<u32, Errno> {
-        let region = self.region();
+    fn post<G: Group>(&self, cell: u32, mut request: Request) -> Result<u32, Errno> {
         let shard = gpu_rt::thread::sm_id() % self.shards();
         let tail = self.tail(shard);
         // Clause S1. Relaxed: tickets need only be distinct.
@@ -114,19 +106,18 @@ pub trait Port {
             self.posted(1);
             tail.tickets.fetch_add(1, Ordering::Relaxed)
         };
-        publish(self, &region, shard, ticket, cell, request)
+        publish(self, shard, ticket, cell, &mut request)
     }
 
     /// Posts one request by one thread, without looking for others to join.
     ///
     /// # Errors
     /// `EIO` if the host is gone.
-    fn post_alone(&self, cell: u32, request: Request) -> Result<u32, Errno> {
-        let region = self.region();
+    fn post_alone(&self, cell: u32, mut request: Request) -> Result<u32, Errno> {
         let shard = gpu_rt::thread::sm_id() % self.shards();
         self.posted(1);
         let ticket = self.tail(shard).tickets.fetch_add(1, Ordering::Relaxed);
-        publish(self, &region, shard, ticket, cell, request)
+        publish(self, shard, ticket, cell, &mut request)
     }
 
     /// Waits for the answer in a cell. After `EIO` from a dead host the cell is not given back:
@@ -135,15 +126,15 @@ pub trait Port {
     /// # Errors
     /// `EIO` if the host is gone.
     fn wait_for(&self, cell: u32, tag: u32) -> Result<Completion, Errno> {
-        let region = self.region();
-        let cell = region.cell(cell).ok_or(Errno::EPROTO)?;
-        let mut patience = Patience::new();
-        loop {
-            if let Some(completion) = cell.poll(tag) {
-                return Ok(completion);
-            }
-            patience.wait(&region, cell.seq(), tag.wrapping_sub(1))?;
-        }
+        Ok(await_answer(self, cell, tag)?.answer(tag))
+    }
+
+    /// As [`Port::wait_for`], of the answer its value alone, or its failure.
+    ///
+    /// # Errors
+    /// `EIO` if the host is gone.
+    fn wait_for_result(&self, cell: u32, tag: u32) -> Result<Result<u64, Errno>, Errno> {
+        Ok(await_answer(self, cell, tag)?.result())
     }
 
     /// Whether the answer with this tag is there.
@@ -156,6 +147,7 @@ pub trait Port {
     ///
     /// # Errors
     /// `EIO` if the host is gone.
+    #[inline]
     fn call<G: Group>(&self, request: Request) -> Result<Completion, Errno> {
         let cell = self.claim(Pool::Calls)?;
         let tag = self.post::<G>(cell, request)?;
@@ -165,14 +157,41 @@ pub trait Port {
     }
 }
 
+/// Waits for a free completion cell.
+#[cold]
+fn claim_later<P: Port + ?Sized>(port: &P, pool: Pool) -> Result<u32, Errno> {
+    let region = port.region();
+    let mut patience = Patience::new();
+    loop {
+        patience.spin(&region)?;
+        port.reap();
+        if let Some(cell) = port.try_claim(pool) {
+            return Ok(cell);
+        }
+    }
+}
+
+fn await_answer<P: Port + ?Sized>(
+    port: &P,
+    cell: u32,
+    tag: u32,
+) -> Result<&Cell<SystemAtomics>, Errno> {
+    let region = port.region();
+    let cell = region.cell(cell).ok_or(Errno::EPROTO)?;
+    let mut patience = Patience::new();
+    // The wait's acquire load pairs with the host's release of the cell (clause C2).
+    while patience.watch(&region, cell.seq(), tag.wrapping_sub(1))? != tag {}
+    Ok(cell)
+}
+
 fn publish<P: Port + ?Sized>(
     port: &P,
-    region: &Region<SystemAtomics>,
     shard: u32,
     ticket: u32,
     cell: u32,
-    mut request: Request,
+    request: &mut Request,
 ) -> Result<u32, Errno> {
+    let region = port.region();
     let entries = region.layout().config.ring_entries;
     let tail = port.tail(shard);
     // Clause S2. Acquire: pairs with the release below, which passes on what was acquired from
@@ -186,7 +205,7 @@ fn publish<P: Port + ?Sized>(
             if has_room(ticket, head, entries) {
                 break;
             }
-            patience.spin(region)?;
+            patience.spin(&region)?;
         }
     }
     let tag = if cell == CELL_NONE {
@@ -199,7 +218,7 @@ fn publish<P: Port + ?Sized>(
     };
     request.cell = cell;
     request.tag = tag;
-    region.entry(shard, ticket).publish(ticket, &request);
+    region.entry(shard, ticket).publish(ticket, request);
 
     // Clause D1. SeqCst: pairs with the host's fence between announcing that it parks and its
     // last look at the rings: either it sees the entry, or we see that it parks.

@@ -15,8 +15,8 @@ use crate::writeback::Wrote;
 use bytemuck::{Pod, Zeroable};
 use gpu_abi::request::{WINDOW_DEVICE, WINDOW_SLOTS};
 use gpu_abi::{Errno, Op, Request};
-use gpu_rt::Group;
 use gpu_rt::atomic::Ordering;
+use gpu_rt::{Group, Thread};
 
 /// A pinned page.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -86,6 +86,13 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         found.unwrap_or(Located::Absent)
     }
 
+    /// As [`Fs::locate`], for those who have waited: not inlined, so that what it needs takes no
+    /// registers of theirs.
+    #[inline(never)]
+    fn locate_again(&self, key: PageKey) -> Located {
+        self.locate(key)
+    }
+
     /// Looks for a page, and leaves it alone.
     pub(crate) fn locate_unpinned(&self, key: PageKey) -> Located {
         let located = self.locate(key);
@@ -131,10 +138,12 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     ) -> Result<Found, Errno> {
         let key = PageKey::new(file.version(), number);
         let mut found = self.by_leader(group, || {
-            if let Some(page) = self.pin_if_cached(key) {
+            let located = self.locate(key);
+            if let Located::Pinned(page) = located {
+                self.note_hit(page);
                 return Ok(Found { page, cell: NO_CELL, what: Found::READY });
             }
-            self.find_or_begin::<G>(file, key, fresh)
+            self.find_or_begin::<G>(file, key, fresh, located)
         })?;
         let mut victims = 0;
         loop {
@@ -162,7 +171,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                         }
                         self.release_cell(found.cell);
                         written?;
-                        self.find_or_begin::<G>(file, key, fresh)
+                        self.find_or_begin::<G>(file, key, fresh, self.locate_again(key))
                     })?;
                     continue;
                 }
@@ -205,16 +214,19 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         Ok(())
     }
 
-    /// A leader's part of [`Fs::pin_or_begin`], when a first look found nothing.
+    /// A leader's part of [`Fs::pin_or_begin`], when the page is not in a frame. Not inlined: to find it
+    /// there takes few registers.
+    #[inline(never)]
     fn find_or_begin<G: Group>(
         &self,
         file: &File<I, E>,
         key: PageKey,
         fresh: bool,
+        mut located: Located,
     ) -> Result<Found, Errno> {
         let mut patience = Patience::new();
         loop {
-            match self.locate(key) {
+            match located {
                 Located::Pinned(page) => {
                     self.note_hit(page);
                     return Ok(Found { page, cell: NO_CELL, what: Found::READY });
@@ -222,15 +234,15 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 Located::InFlight { cell, turn } => {
                     let record = self.in_flight(cell);
                     if record.adopt(key.0) {
-                        match self.adopted(file, key, cell)? {
-                            Some(found) => return Ok(found),
-                            None => continue,
+                        if let Some(found) = self.adopted(file, key, cell)? {
+                            return Ok(found);
                         }
-                    }
-                    self.count(Count::Waits, 1);
-                    patience.wait(&self.region(), &record.turn, turn)?;
-                    if let Some(e) = record.failure(turn) {
-                        return Err(e);
+                    } else {
+                        self.count(Count::Waits, 1);
+                        patience.wait(&self.region(), &record.turn, turn)?;
+                        if let Some(e) = record.failure(turn) {
+                            return Err(e);
+                        }
                     }
                 }
                 Located::Absent => {
@@ -244,6 +256,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                     patience.spin(&self.region())?;
                 }
             }
+            located = self.locate_again(key);
         }
     }
 
@@ -265,7 +278,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 Err(e) => {
                     self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
                     // The read may be under way still; its slot is ours until it ends.
-                    self.wait_for(cell, record.tag.load(Ordering::Relaxed))?.result().ok();
+                    self.wait_for_result(cell, record.tag.load(Ordering::Relaxed))?.ok();
                     record.fail(e);
                     self.abandon(key, cell, None);
                     return Err(e);
@@ -343,7 +356,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         }
         let tag = self.post::<G>(cell, self.read_request(file, key.page(), cell, frame))?;
         self.read_ahead(file, key.page());
-        let answer = self.wait_for(cell, tag)?.result();
+        let answer = self.wait_for_result(cell, tag)?;
         if let Err(e) = answer {
             self.in_flight(cell).fail(e);
         }
@@ -411,7 +424,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         let record = self.in_flight(cell);
         let key = PageKey(record.key.load(Ordering::Relaxed));
         let frame = record.frame.load(Ordering::Relaxed);
-        let answer = self.wait_for(cell, record.tag.load(Ordering::Relaxed))?.result();
+        let answer = self.wait_for_result(cell, record.tag.load(Ordering::Relaxed))?;
         Ok(self.arrived(file, key, cell, frame, answer).ok())
     }
 
@@ -423,7 +436,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 let slot = self.region().slot(cell).ok_or(Errno::EPROTO)?;
                 let data = self.frame_data(found.page.frame);
                 // SAFETY: as in `pin`, by this thread alone.
-                unsafe { slot.copy_to_nonoverlapping(data, found.page.len as usize) };
+                unsafe { gpu_rt::mem::copy(&Thread, data, slot, found.page.len as usize) };
                 self.publish_page(key, cell, found.page);
             }
             self.unpin(found.page, false);
@@ -447,6 +460,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         self.retire(cell);
     }
 
+    #[inline]
     fn retire(&self, cell: u32) {
         let record = self.in_flight(cell);
         // After the index: rule 4 of `PageIndex`.

@@ -127,6 +127,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// # Errors
     /// As open(2). `ENAMETOOLONG` for a path of more than 4,095 bytes, `ENFILE` if the mount has no
     /// record left for one more open file, `EIO` if the host is gone.
+    #[inline(never)]
     pub fn open<G: Group>(
         &self,
         group: &G,
@@ -321,6 +322,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
     /// what cannot be read at an offset; `EBADF` for a file opened with [`OpenOptions::write_once`];
     /// `EIO` from the host's storage, or if the host is gone; if all pages that could make room are
     /// dirty and cannot be written back, what the host said to that.
+    #[inline]
     pub fn read_at<G: Group>(
         &self,
         group: &G,
@@ -328,7 +330,17 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         offset: u64,
     ) -> Result<usize, Errno> {
         self.may_read()?;
-        let buf = buf.raw();
+        self.read_raw(group, buf.raw(), offset)
+    }
+
+    /// Not inlined: on a GPU its many values would be its caller's, and spilled with them.
+    #[inline(never)]
+    fn read_raw<G: Group>(
+        &self,
+        group: &G,
+        buf: (*mut u8, usize),
+        offset: u64,
+    ) -> Result<usize, Errno> {
         let mut done = 0;
         loop {
             let at = offset.wrapping_add(done);
@@ -337,9 +349,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
             let mut step = unsafe { mem::copy_led(group, || self.begin_step(buf, at, done)) };
             Errno::check(step.errno)?;
             if step.what == Step::MISS {
-                let page = self.fs.pin(group, self, step.number)?;
-                // SAFETY: as above.
-                step = unsafe { mem::copy_led(group, || self.copy_step(buf, at, done, page)) };
+                step = self.read_miss(group, buf, at, done, step.number)?;
             }
             if step.what == Step::END {
                 return Ok(done as usize);
@@ -352,6 +362,21 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
                 return Ok(done as usize);
             }
         }
+    }
+
+    /// A read of a page that is not in the cache.
+    #[inline(never)]
+    fn read_miss<G: Group>(
+        &self,
+        group: &G,
+        buf: (*mut u8, usize),
+        at: u64,
+        done: u64,
+        number: u32,
+    ) -> Result<Step, Errno> {
+        let page = self.fs.pin(group, self, number)?;
+        // SAFETY: as in `read_raw`.
+        Ok(unsafe { mem::copy_led(group, || self.copy_step(buf, at, done, page)) })
     }
 
     /// A leader's look at where a read stands, `done` bytes into its buffer: copies if the page is
@@ -383,6 +408,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
     }
 
     /// What to copy from a pinned page.
+    #[inline]
     fn copy_step(
         &self,
         buf: (*mut u8, usize),

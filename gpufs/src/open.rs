@@ -31,8 +31,8 @@ use crate::port::Patience;
 use crate::stats::Count;
 use gpu_abi::request::{CELL_NONE, HANDLE_NONE, PATH_MAX};
 use gpu_abi::{Completion, Errno, FileInfo, Op, OpenFlags, Request};
-use gpu_rt::Group;
 use gpu_rt::atomic::Ordering;
+use gpu_rt::{Group, Thread, mem};
 
 const STATE: u64 = 7 << 32;
 const OPENING: u64 = 1 << 32;
@@ -240,7 +240,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         record.temporary.store(u32::from(options.how.has(How::TEMPORARY)), Ordering::Relaxed);
         // SAFETY: the record is FREE and ours; `check_path` bounded the length.
         unsafe {
-            self.path_buffer(index).copy_from_nonoverlapping(path.as_ptr(), path.len());
+            mem::copy(&Thread, self.path_buffer(index), path.as_ptr(), path.len());
         }
         // Release: pairs with the acquire in `is_name`, for those who come by an old entry.
         record.word.fetch_add(OPENING + GENERATION + 1, Ordering::Release);

@@ -69,6 +69,7 @@ impl MountHeader {
 
 impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// As [`Port::try_claim`].
+    #[inline]
     pub(crate) fn try_claim(&self, pool: Pool) -> Option<u32> {
         Mounted(self).try_claim(pool)
     }
@@ -98,12 +99,18 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         Mounted(self).wait_for(cell, tag)
     }
 
+    /// As [`Port::wait_for_result`].
+    pub(crate) fn wait_for_result(&self, cell: u32, tag: u32) -> Result<Result<u64, Errno>, Errno> {
+        Mounted(self).wait_for_result(cell, tag)
+    }
+
     /// As [`Port::is_answered`].
     pub(crate) fn is_answered(&self, cell: u32, tag: u32) -> bool {
         Mounted(self).is_answered(cell, tag)
     }
 
     /// As [`Port::call`].
+    #[inline]
     pub(crate) fn call<G: Group>(&self, request: Request) -> Result<Completion, Errno> {
         Mounted(self).call::<G>(request)
     }

@@ -11,7 +11,7 @@ use crate::stats::Count;
 use bytemuck::{Pod, Zeroable};
 use gpu_abi::request::{WINDOW_DEVICE, WINDOW_SLOTS};
 use gpu_abi::{DeviceSlice, Errno, Op, OpenFlags, Request};
-use gpu_rt::{Group, mem};
+use gpu_rt::{Group, Thread, mem};
 
 /// The longest buffer of one request in device memory (clause V5).
 const MAX_DIRECT: usize = 2 << 20;
@@ -99,7 +99,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         };
         let tag = self.post::<G>(cell, request)?;
         self.count(Count::Opens, 1);
-        let answer = self.wait_for(cell, tag)?.result();
+        let answer = self.wait_for_result(cell, tag)?;
         let len = match answer {
             Ok(len) => len.min(most as u64),
             Err(e) => {
@@ -123,7 +123,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         let cell = self.claim(Pool::Slots)?;
         let slot = self.region().slot(cell).ok_or(Errno::EPROTO)?;
         // SAFETY: the slot is ours with its cell, and at least PATH_MAX bytes long.
-        unsafe { slot.copy_from_nonoverlapping(path.as_ptr(), path.len()) };
+        unsafe { mem::copy(&Thread, slot, path.as_ptr(), path.len()) };
         Ok((cell, slot))
     }
 }

@@ -8,20 +8,22 @@ use crate::row::{Better, Row};
 use crate::scale::Scale;
 use crate::stats::Rounds;
 use gpu_host::{Counts, DeviceChoice, LaunchConfig, Module, PtxOptions, Session, SessionBuilder};
-use gpu_kernels::probe::{Probe, nop_throughput, random_pages};
+use gpu_kernels::probe::{Probe, nop_throughput, random_pages, read_by_threads};
 use gpu_rt::Kernel;
 use std::path::Path;
 
 /// Instructions of PTX.
 pub(crate) const COUNTS: Measure = Measure {
     name: "instructions",
-    what: "PTX instructions and 32-byte sectors of memory for a request, a hit and a miss of a page, as interpreted",
+    what: "PTX instructions and 32-byte sectors of memory for a request, a hit and a miss of a page, and a small read that hits, as interpreted",
     commands: no_commands,
     run,
 };
 
 /// Bytes of a page.
 const PAGE: u32 = 4096;
+/// Bytes of a small read.
+const SMALL: u32 = 64;
 /// Pages, or requests, at most: so many in one launch and twice as many in another, whose difference
 /// is free of what a launch costs once.
 const TIMES: u64 = 256;
@@ -55,7 +57,7 @@ fn run(scale: &Scale) -> Result<Vec<Row>> {
 
     let mut rows = Vec::new();
     for (lanes, by) in [(1, "one thread"), (32, "32 lanes at once, for each of them")] {
-        for what in ["request", "hit", "miss"] {
+        for what in ["request", "hit", "miss", "read"] {
             let cost = cost(&builder, &path, what, lanes, times)?;
             let row = |part: &str, unit, figure: f64| {
                 let name = format!("instructions-{what}-{lanes}{part}");
@@ -80,17 +82,20 @@ fn cost(
     let counted = |times: u64| -> Result<Counts> {
         let reads = what != "request";
         let probes = Probes::new(builder().cache_size(cache), reads.then_some(path), 0)?;
-        let (kernel, work): (&Kernel<Probe>, _) = match reads {
-            true => (&random_pages, times),
-            false => (&nop_throughput, times / u64::from(lanes)),
+        let buffers = probes.session.alloc::<u8>((lanes * SMALL) as usize)?;
+        let (kernel, work, len): (&Kernel<Probe>, _, _) = match what {
+            "request" => (&nop_throughput, times / u64::from(lanes), 0),
+            "read" => (&read_by_threads, times, SMALL),
+            _ => (&random_pages, times, PAGE),
         };
-        let work = Work { work, len: PAGE.into(), ..Work::default() };
+        let work = Work { work, len: len.into(), buffers: buffers.slice(), ..Work::default() };
         let shape = || LaunchConfig::new(1, lanes);
-        if what == "hit" {
+        let hits = what == "hit" || what == "read";
+        if hits {
             probes.run(kernel, shape(), &work)?;
         }
         let done = probes.run(kernel, shape(), &work)?;
-        same("hits", done.stats.hits, if what == "hit" { times } else { 0 })?;
+        same("hits", done.stats.hits, if hits { times } else { 0 })?;
         same("misses", done.stats.misses, if what == "miss" { times } else { 0 })?;
         done.counts.ok_or_else(|| "the interpreter counts nothing".into())
     };

@@ -1,11 +1,13 @@
 //! The whole program, but for where its output goes.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use gpu_host::Stats;
+use gpu_host::{ProfileLine, Stats};
 
 use super::backend::OnDevice;
 use super::cli::{self, Command};
@@ -78,6 +80,7 @@ fn try_grep(
         let _ = print_stats(&command, &stats, &outcome, took, err);
         if let Some(counts) = session.counts() {
             let _ = writeln!(err, "{counts}");
+            let _ = print_profile(&session.profile(), err);
         }
     }
     Ok(match (outcome.matched, outcome.failed) {
@@ -86,6 +89,23 @@ fn try_grep(
         (true, false) => 0,
         (false, false) => 1,
     })
+}
+
+/// How many functions of a profile are worth a line.
+const FUNCTIONS: usize = 12;
+
+/// The functions that most instructions went to, if that was counted.
+fn print_profile(lines: &[ProfileLine], err: &mut dyn Write) -> io::Result<()> {
+    let mut functions: BTreeMap<&str, u64> = BTreeMap::new();
+    for line in lines {
+        *functions.entry(&line.function).or_default() += line.instructions;
+    }
+    let mut functions: Vec<_> = functions.into_iter().collect();
+    functions.sort_by_key(|(_, instructions)| Reverse(*instructions));
+    for (function, instructions) in functions.into_iter().take(FUNCTIONS) {
+        writeln!(err, "{instructions:>13} {function}")?;
+    }
+    Ok(())
 }
 
 /// Runs `work`, with a progress bar if it takes long and somebody watches.

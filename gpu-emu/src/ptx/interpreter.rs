@@ -8,6 +8,7 @@ use super::counts::Counts;
 use super::log::Log;
 use super::memory::Allocations;
 use super::module::Module;
+use super::profile::{Profile, ProfileLine};
 use super::work::Call;
 use super::worker::Worker;
 use crate::config::{Config, LaunchConfig};
@@ -23,6 +24,9 @@ pub struct Options {
     /// Whether loads of shared memory that nobody has written, and races of blocks for plain words,
     /// are errors. Much slower.
     pub check: bool,
+    /// Whether to count for each instruction by how many threads it was executed: see
+    /// [`Interpreter::profile`]. A little slower.
+    pub profile: bool,
 }
 
 /// What workers share.
@@ -32,6 +36,8 @@ pub(super) struct State {
     pub(super) log: Log,
     /// Of all blocks that have ended.
     pub(super) totals: Mutex<Counts>,
+    /// Of the same, if it is wanted.
+    pub(super) profile: Mutex<Profile>,
     /// Kept, since kernels use its variables.
     module: Module,
 }
@@ -78,6 +84,7 @@ impl Interpreter {
             memory,
             log,
             totals: Mutex::default(),
+            profile: Mutex::default(),
             module,
         });
         let workers: Vec<_> = (0..state.shared.config.workers)
@@ -109,6 +116,13 @@ impl Interpreter {
     #[must_use]
     pub fn counts(&self) -> Counts {
         *lock(&self.state.totals)
+    }
+
+    /// The lines of the PTX that all launches so far executed, in the order of the text, as far as
+    /// their blocks have ended; empty without [`Options::profile`].
+    #[must_use]
+    pub fn profile(&self) -> Vec<ProfileLine> {
+        lock(&self.state.profile).lines(&self.state.module.program)
     }
 
     /// Launches a kernel with the bytes of its arguments.

@@ -16,6 +16,7 @@ pub(crate) struct Call {
     pub(super) kernel: Kernel,
     pub(super) arguments: Vec<u8>,
     pub(super) checker: Option<Checker>,
+    pub(super) profile: bool,
 }
 
 /// How many kernels a message names.
@@ -52,6 +53,7 @@ impl Call {
             return Err(Fault::SharedTooLarge { bytes });
         }
         let checker = options.check.then(|| Checker::new(config.grid, config.block));
-        Ok(Call { program, kernel, arguments: arguments.to_vec(), checker })
+        let profile = options.profile;
+        Ok(Call { program, kernel, arguments: arguments.to_vec(), checker, profile })
     }
 }

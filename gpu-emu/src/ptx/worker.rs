@@ -147,6 +147,9 @@ impl Worker {
             self.freed = true;
             block.launch.count(block.counts);
             *lock(&self.state.totals) += block.counts;
+            if let Some(profile) = &block.profile {
+                lock(&self.state.profile).merge(profile);
+            }
             block.launch.give_back(0, None);
         }
     }

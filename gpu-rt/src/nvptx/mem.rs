@@ -12,13 +12,36 @@ const AT_ONCE: usize = 4;
 /// See [`crate::mem::copy_led`].
 pub(crate) const LEADER_COPIES: bool = false;
 
-/// Not inlined, as [`fill`] is not: a call is little beside the memory's latency, while the loops
-/// with their many addresses, put into every caller, cost those the registers of their own work.
+/// The loops are not inlined, as [`fill`] is not: a call is little beside the memory's latency, while
+/// they with their many addresses, put into every caller, cost those the registers of their own work.
+/// And they are apart, so that whole pages do not save the registers of odd bytes.
 ///
 /// # Safety
 /// As [`crate::mem::copy`].
-#[inline(never)]
+#[inline]
 pub(crate) unsafe fn copy(rank: u32, size: u32, dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: the caller's contract; both are aligned to a piece if their addresses are.
+    unsafe {
+        if (dst.addr() | src.addr() | len).is_multiple_of(PIECE) {
+            copy_aligned(rank, size, dst.cast(), src.cast(), len / PIECE);
+        } else {
+            copy_odd(rank, size, dst, src, len);
+        }
+    }
+}
+
+/// # Safety
+/// As [`copy_pieces`].
+#[inline(never)]
+unsafe fn copy_aligned(rank: u32, size: u32, dst: *mut Piece, src: *const Piece, count: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { copy_pieces(rank as usize, size as usize, dst, src, count) };
+}
+
+/// # Safety
+/// As [`crate::mem::copy`].
+#[inline(never)]
+unsafe fn copy_odd(rank: u32, size: u32, dst: *mut u8, src: *const u8, len: usize) {
     let (rank, size) = (rank as usize, size as usize);
     // Where the two agree modulo a width, both are aligned to it after the same few bytes.
     let skew = dst.addr() ^ src.addr();

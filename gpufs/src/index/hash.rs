@@ -49,7 +49,15 @@ const fn mix(mut x: u64) -> u64 {
 impl HashIndex {
     /// Buckets so that about half of all slots stay empty.
     const fn bucket_count(capacity: u32) -> u32 {
-        (capacity / 3 + 1).next_power_of_two()
+        Self::mask(capacity) + 1
+    }
+
+    /// The bits of a bucket's number: as many as `capacity / 3` has.
+    const fn mask(capacity: u32) -> u32 {
+        match u32::MAX.checked_shr((capacity / 3).leading_zeros()) {
+            Some(mask) => mask,
+            None => 0,
+        }
     }
 
     fn bucket(&self, index: u32) -> &Bucket {
@@ -108,12 +116,13 @@ impl HashIndex {
                 // Acquire: pairs with `unlock`: strays counted here are seen in their slots.
                 last = Self::reach(bucket.control.load(Ordering::Acquire));
             }
-            for slot in &bucket.slots {
-                let is_wanted = |value| value & (Entry::OCCUPIED | Entry::PRINT) == wanted;
-                // A look first: most slots are other keys'.
-                if !is_wanted(slot.load(Ordering::Relaxed)) {
-                    continue;
-                }
+            let is_wanted = |value| value & (Entry::OCCUPIED | Entry::PRINT) == wanted;
+            // A look first: most slots are other keys'. Through all of a bucket's without a loop, as
+            // there is none in the closure.
+            let looks_wanted = |slot: &DeviceAtomicU64| is_wanted(slot.load(Ordering::Relaxed));
+            let mut next = bucket.slots.iter().position(looks_wanted);
+            while let Some(at) = next {
+                let slot = &bucket.slots[at];
                 loop {
                     // Acquire: pairs with the release stores of `insert` and `replace`, so that what
                     // the entry names is seen.
@@ -131,6 +140,7 @@ impl HashIndex {
                         break;
                     }
                 }
+                next = (at + 1..SLOTS).find(|&i| looks_wanted(&bucket.slots[i]));
             }
             if d == last {
                 return None;
@@ -146,7 +156,7 @@ impl PageIndex for HashIndex {
     }
 
     unsafe fn at(base: *mut u8, capacity: u32) -> Self {
-        HashIndex { buckets: base.cast(), mask: Self::bucket_count(capacity) - 1 }
+        HashIndex { buckets: base.cast(), mask: Self::mask(capacity) }
     }
 
     #[inline]

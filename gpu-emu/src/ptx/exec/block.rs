@@ -14,6 +14,7 @@ use crate::ptx::check::Checker;
 use crate::ptx::counts::Counts;
 use crate::ptx::fault::Illegal;
 use crate::ptx::memory::View;
+use crate::ptx::profile::Profile;
 use crate::ptx::row::LANES;
 use crate::ptx::special::{Place, position};
 use crate::ptx::work::Call;
@@ -43,6 +44,7 @@ pub(in crate::ptx) struct Block {
     shared: SharedMemory,
     barriers: Barriers,
     pub(in crate::ptx) counts: Counts,
+    pub(in crate::ptx) profile: Option<Profile>,
 }
 
 impl Block {
@@ -81,7 +83,8 @@ impl Block {
         let warps = warps.collect();
         let shared = SharedMemory::new(total, call.checker.is_some());
         let (barriers, counts) = (Barriers::new(threads), Counts::default());
-        Block { launch, call, number, at, warps, shared, barriers, counts }
+        let profile = call.profile.then(|| Profile::new(program));
+        Block { launch, call, number, at, warps, shared, barriers, counts, profile }
     }
 
     /// Whether all its threads have exited.
@@ -132,6 +135,7 @@ impl Block {
             program: &self.call.program,
             memory,
             counts: &mut self.counts,
+            profile: self.profile.as_mut(),
             shared: &self.shared,
             barriers: &mut self.barriers,
             checker: self.call.checker.as_ref().map(|checker| checker as &Checker),

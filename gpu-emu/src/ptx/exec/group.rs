@@ -83,7 +83,10 @@ impl Warp {
             if group.contended {
                 fuel.contend();
             }
-            let stopped = self.run_group(cpu, group, &mut fuel)?;
+            let stopped = match cpu.profile {
+                None => self.run_group::<false>(cpu, group, &mut fuel)?,
+                Some(_) => self.run_group::<true>(cpu, group, &mut fuel)?,
+            };
             left -= fuel.used();
             // Who has used up its turn while others were ready gives way; after another's turn, the
             // foremost goes on.
@@ -103,7 +106,7 @@ impl Warp {
     }
 
     /// Runs a group until it parts, joins others, or has to stop.
-    fn run_group(
+    fn run_group<const PROFILE: bool>(
         &mut self,
         cpu: &mut Cpu<'_>,
         group: Group,
@@ -122,6 +125,9 @@ impl Warp {
             let inst = &program.code[pc as usize];
             cpu.counts.warp_instructions += u64::from(inst.weight);
             cpu.counts.thread_instructions += u64::from(inst.weight) * threads;
+            if PROFILE && let Some(profile) = &mut cpu.profile {
+                profile.add(pc, u64::from(inst.weight) * threads);
+            }
             let next = match inst.code {
                 Code::Map(map) => {
                     map(&lanes, inst);

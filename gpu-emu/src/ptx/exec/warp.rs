@@ -8,6 +8,7 @@ use crate::ptx::code::{Kernel, Program};
 use crate::ptx::counts::Counts;
 use crate::ptx::fault::{At, PtxFault};
 use crate::ptx::memory::View;
+use crate::ptx::profile::Profile;
 use crate::ptx::row::{LANES, Lanes, Row, bits};
 use crate::ptx::special::{self, position};
 use crate::report::LaneId;
@@ -34,6 +35,8 @@ pub(in crate::ptx) struct Cpu<'a> {
     pub(in crate::ptx) program: &'a Program,
     pub(in crate::ptx) memory: &'a mut View,
     pub(in crate::ptx) counts: &'a mut Counts,
+    /// If one is wanted.
+    pub(in crate::ptx) profile: Option<&'a mut Profile>,
     pub(in crate::ptx) shared: &'a SharedMemory,
     pub(in crate::ptx) barriers: &'a mut Barriers,
     pub(in crate::ptx) checker: Option<&'a Checker>,
