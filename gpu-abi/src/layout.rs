@@ -1,12 +1,16 @@
 //! Where things lie in the region, and the header that says so.
 //!
 //! ```text
-//!  0          4 KiB                                                        total
-//!  | header   | shard 0 | shard 1 | … | cells            | pad | slots      |
+//!  0          4 KiB
+//!  | header   | shard 0 | shard 1 | … | cells            | pad | slots      | sockets, if any …
 //!               |                       |                        |
 //!               | head line (64 B)      | slots + calls of       | slots × slot_size,
 //!               | spare line (64 B)     | 64 B each: cell i < slots | 4 KiB aligned
 //!               | entries × 64 B        | belongs to slot i
+//!
+//!  … | socket control blocks | event queues                   | pad | rings                  | total
+//!      | sockets × 256 B       | pollers × (two lines, then       | sockets × (tx, rx) of
+//!                              | 2 × sockets or more words)       | socket_ring bytes, 4 KiB aligned
 //! ```
 //!
 //! The header's first 128 bytes are fixed before the first attach. After them come the words that
@@ -18,6 +22,7 @@
 //! ```
 
 use crate::Errno;
+use crate::socket::{SOCKET_STRIDE, queue_stride};
 use crate::words::Atomics;
 use bytemuck::{Pod, Zeroable};
 
@@ -45,18 +50,32 @@ pub struct RegionConfig {
     pub calls: u32,
     /// Bytes of device memory that requests may name ([`crate::request::WINDOW_DEVICE`]); 0 = none.
     pub device_window: u64,
+    /// Sockets: 0 (none) to 65,536.
+    pub sockets: u32,
+    /// Bytes of each of a socket's two rings: a power of two, 4 KiB to 4 MiB; 0 without sockets.
+    pub socket_ring: u32,
+    /// Event queues, with which device threads wait for many sockets: 0 to 1,024; 0 without sockets.
+    pub pollers: u32,
+}
+
+impl RegionConfig {
+    /// What [`Default`] gives.
+    pub const DEFAULT: RegionConfig = RegionConfig {
+        shards: 2,
+        ring_entries: 4096,
+        slots: 256,
+        slot_size: 64 << 10,
+        calls: 4096,
+        device_window: 0,
+        sockets: 0,
+        socket_ring: 0,
+        pollers: 0,
+    };
 }
 
 impl Default for RegionConfig {
     fn default() -> Self {
-        RegionConfig {
-            shards: 2,
-            ring_entries: 4096,
-            slots: 256,
-            slot_size: 64 << 10,
-            calls: 4096,
-            device_window: 0,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -84,8 +103,32 @@ pub struct HeaderFixed {
     pub slot_size: u32,
     /// [`RegionConfig::calls`].
     pub calls: u32,
+    /// [`RegionConfig::sockets`].
+    pub sockets: u32,
+    /// [`RegionConfig::socket_ring`].
+    pub socket_ring: u32,
+    /// [`RegionConfig::pollers`].
+    pub pollers: u32,
     /// Must be 0.
-    pub reserved: [u32; 17],
+    pub reserved: [u32; 14],
+}
+
+impl HeaderFixed {
+    /// The configuration that it states.
+    #[inline]
+    pub const fn config(&self) -> RegionConfig {
+        RegionConfig {
+            shards: self.shards,
+            ring_entries: self.ring_entries,
+            slots: self.slots,
+            slot_size: self.slot_size,
+            calls: self.calls,
+            device_window: self.device_window,
+            sockets: self.sockets,
+            socket_ring: self.socket_ring,
+            pollers: self.pollers,
+        }
+    }
 }
 
 /// The words of the header that the host alone writes.
@@ -99,6 +142,8 @@ pub struct HostLine<A: Atomics> {
     pub parked: A::U32,
     /// The host stores a changing value here to wake a parked device.
     pub bell: A::U32,
+    /// Not 0: whoever launched the kernels asks those that serve for ever to end (clause N13).
+    pub ending: A::U32,
 }
 
 /// The words of the header that the device alone writes.
@@ -149,6 +194,12 @@ pub struct RegionLayout {
     pub cells: usize,
     /// Offset of transfer slot 0.
     pub slots: usize,
+    /// Offset of socket control block 0.
+    pub sockets: usize,
+    /// Offset of event queue 0.
+    pub queues: usize,
+    /// Offset of socket 0's first ring.
+    pub socket_rings: usize,
     /// Bytes of the whole region.
     pub total: usize,
 }
@@ -170,16 +221,39 @@ impl RegionLayout {
             && c.calls >= 1
             && c.calls <= 262_144
             && c.device_window <= 1 << 48;
+        let fine = fine
+            && if c.sockets == 0 {
+                c.socket_ring == 0 && c.pollers == 0
+            } else {
+                c.sockets <= 65_536
+                    && c.socket_ring.is_power_of_two()
+                    && c.socket_ring >= 4096
+                    && c.socket_ring <= 4 << 20
+                    && c.pollers <= 1024
+            };
         if !fine {
             return Err(Errno::EINVAL);
         }
-        // With these limits the sum stays under 2^38: no step below can overflow a 64-bit usize.
+        // With these limits the sum stays under 2^41: no step below can overflow a 64-bit usize.
         let shard_stride = 2 * LINE + c.ring_entries as usize * LINE;
         let cells = HEADER_LEN + c.shards as usize * shard_stride;
         let slots =
             (cells + (c.slots as usize + c.calls as usize) * LINE).next_multiple_of(HEADER_LEN);
-        let total = slots + c.slots as usize * c.slot_size as usize;
-        Ok(RegionLayout { config, shard_stride, cells, slots, total })
+        let sockets = slots + c.slots as usize * c.slot_size as usize;
+        let queues = sockets + c.sockets as usize * SOCKET_STRIDE;
+        let socket_rings =
+            (queues + c.pollers as usize * queue_stride(c.sockets)).next_multiple_of(HEADER_LEN);
+        let total = socket_rings + c.sockets as usize * 2 * c.socket_ring as usize;
+        Ok(RegionLayout {
+            config,
+            shard_stride,
+            cells,
+            slots,
+            sockets,
+            queues,
+            socket_rings,
+            total,
+        })
     }
 
     /// The header's fixed part for this layout.
@@ -195,21 +269,17 @@ impl RegionLayout {
             slots: self.config.slots,
             slot_size: self.config.slot_size,
             calls: self.config.calls,
-            reserved: [0; 17],
+            sockets: self.config.sockets,
+            socket_ring: self.config.socket_ring,
+            pollers: self.config.pollers,
+            reserved: [0; 14],
         }
     }
 
     /// The layout that a header describes: `EPROTO` if it is of another protocol or version,
     /// contradicts itself, or does not fit in `len` bytes of memory.
     pub fn from_header(header: &HeaderFixed, len: usize) -> Result<RegionLayout, Errno> {
-        let config = RegionConfig {
-            shards: header.shards,
-            ring_entries: header.ring_entries,
-            slots: header.slots,
-            slot_size: header.slot_size,
-            calls: header.calls,
-            device_window: header.device_window,
-        };
+        let config = header.config();
         let layout = RegionLayout::new(config).map_err(|_| Errno::EPROTO)?;
         if *header != layout.header() || layout.total > len {
             return Err(Errno::EPROTO);
@@ -259,11 +329,29 @@ mod tests {
             },
             RegionConfig::default(),
             RegionConfig { shards: 256, slots: 65_536, slot_size: 2 << 20, ..Default::default() },
+            RegionConfig { sockets: 1, socket_ring: 4096, pollers: 3, ..Default::default() },
+            RegionConfig {
+                sockets: 65_536,
+                socket_ring: 4 << 20,
+                pollers: 1024,
+                ..Default::default()
+            },
         ] {
             let l = RegionLayout::new(config).unwrap();
             assert!(HEADER_LEN + config.shards as usize * l.shard_stride <= l.cells);
             assert!(l.cells + l.cell_count() as usize * LINE <= l.slots);
             assert_eq!(l.slots % HEADER_LEN, 0);
+            assert!(l.slots + config.slots as usize * config.slot_size as usize <= l.sockets);
+            assert_eq!((l.sockets % LINE, l.queues % LINE), (0, 0));
+            assert!(l.sockets + config.sockets as usize * SOCKET_STRIDE <= l.queues);
+            let queues = config.pollers as usize * queue_stride(config.sockets);
+            assert!(l.queues + queues <= l.socket_rings);
+            assert_eq!(l.socket_rings % HEADER_LEN, 0);
+            let rings = 2 * config.sockets as usize * config.socket_ring as usize;
+            assert_eq!(l.socket_rings + rings, l.total);
+            if config.sockets == 0 {
+                assert_eq!(l.total, l.sockets, "who has no sockets pays nothing");
+            }
         }
     }
 
@@ -280,6 +368,13 @@ mod tests {
             RegionConfig { slot_size: 4 << 20, ..d },
             RegionConfig { calls: 0, ..d },
             RegionConfig { device_window: u64::MAX, ..d },
+            RegionConfig { sockets: 65_537, socket_ring: 4096, ..d },
+            RegionConfig { sockets: 1, socket_ring: 0, ..d },
+            RegionConfig { sockets: 1, socket_ring: 5000, ..d },
+            RegionConfig { sockets: 1, socket_ring: 8 << 20, ..d },
+            RegionConfig { sockets: 1, socket_ring: 4096, pollers: 1025, ..d },
+            RegionConfig { sockets: 0, socket_ring: 4096, ..d },
+            RegionConfig { sockets: 0, pollers: 1, ..d },
         ] {
             assert_eq!(RegionLayout::new(bad), Err(Errno::EINVAL), "{bad:?}");
         }

@@ -2,7 +2,7 @@
 //!
 //! Both sides include this crate and nothing else of each other: what a request and a completion
 //! are ([`request`]), where they lie in the shared region ([`layout`], [`region`]), in which order
-//! their words are written and read ([`ring`]), and how failures are named ([`Errno`]). The
+//! their words are written and read ([`ring`], [`socket`]), and how failures are named ([`Errno`]). The
 //! numbered rules stand in `docs/protocol.md`; [`mock`] plays either side in tests and fuzzers.
 //!
 //! The two sides use different machine instructions for the same words (a GPU needs scoped
@@ -16,6 +16,7 @@ pub mod region;
 pub mod request;
 pub mod ring;
 pub mod slice;
+pub mod socket;
 pub mod words;
 
 pub use errno::Errno;

@@ -3,6 +3,7 @@
 use crate::Errno;
 use crate::layout::{HEADER_LEN, Header, HeaderFixed, LINE, RegionLayout, state};
 use crate::ring::{Cell, Consumer, Entry, ShardLine};
+use crate::socket::{QUEUE_LINES, Queue, SOCKET_STRIDE, Socket, queue_entries, queue_stride};
 use crate::words::{Atomics, Word32};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -138,5 +139,51 @@ impl<A: Atomics> Region<A> {
         let offset = self.layout.slots + index as usize * self.layout.config.slot_size as usize;
         // SAFETY: in range.
         Some(unsafe { self.base.as_ptr().add(offset) })
+    }
+
+    /// The control block of a socket; `None` past the last.
+    #[inline]
+    pub fn socket<'a>(&self, index: u32) -> Option<&'a Socket<A>> {
+        if index >= self.layout.config.sockets {
+            return None;
+        }
+        let offset = self.layout.sockets + index as usize * SOCKET_STRIDE;
+        // SAFETY: in range, 64-byte aligned, atomic words only.
+        Some(unsafe { &*self.base.as_ptr().add(offset).cast() })
+    }
+
+    /// The first bytes of a socket's rings of `socket_ring` bytes, tx and rx; `None` past the last.
+    #[inline]
+    pub fn socket_rings(&self, index: u32) -> Option<(*mut u8, *mut u8)> {
+        if index >= self.layout.config.sockets {
+            return None;
+        }
+        let ring = self.layout.config.socket_ring as usize;
+        let offset = self.layout.socket_rings + index as usize * 2 * ring;
+        // SAFETY: in range.
+        unsafe {
+            let tx = self.base.as_ptr().add(offset);
+            Some((tx, tx.add(ring)))
+        }
+    }
+
+    /// An event queue; `None` past the last.
+    #[inline]
+    pub fn queue<'a>(&self, index: u32) -> Option<Queue<'a, A>> {
+        if index >= self.layout.config.pollers {
+            return None;
+        }
+        let sockets = self.layout.config.sockets;
+        let offset = self.layout.queues + index as usize * queue_stride(sockets);
+        // SAFETY: in range, 64-byte aligned, atomic words only.
+        unsafe {
+            let at = self.base.as_ptr().add(offset);
+            let entries = at.add(QUEUE_LINES * LINE).cast();
+            Some(Queue {
+                host: &*at.cast(),
+                device: &*at.add(LINE).cast(),
+                entries: core::slice::from_raw_parts(entries, queue_entries(sockets) as usize),
+            })
+        }
     }
 }

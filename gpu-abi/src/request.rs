@@ -46,6 +46,27 @@ pub enum Op {
     Rename = 14,
     /// Makes a directory with the name in the transfer slot.
     MakeDir = 15,
+    /// Listens at the address in the transfer slot (a [`NetAddr`](crate::socket::NetAddr)); `offset` =
+    /// backlog. `value` = socket handle.
+    Listen = 32,
+    /// Connects a stream to the address in the transfer slot; `offset` = patience in milliseconds, 0 =
+    /// the system's. `value` = socket handle.
+    Connect = 33,
+    /// Binds a datagram socket to the address in the transfer slot. `value` = socket handle.
+    Bind = 34,
+    /// Ends one direction of a socket, or both: a `SHUT_*` in `flags`.
+    Shutdown = 35,
+    /// Gives a socket back, when what was sent has gone out. Often posted with [`CELL_NONE`].
+    CloseSocket = 36,
+    /// Asks the host to look at a socket's rings: `SOCK_*` in `flags`. Often with [`CELL_NONE`].
+    Wake = 37,
+    /// Sets an option of a socket: its number in `len`, its value in `offset`.
+    SetOption = 38,
+    /// Looks the host name in the transfer slot up, `offset` = port. The slot is filled with
+    /// [`NetAddr`](crate::socket::NetAddr)s, `value` = how many.
+    LookUp = 39,
+    /// Sets the peer of a datagram socket to the address in the transfer slot.
+    SetPeer = 40,
 }
 
 impl Op {
@@ -67,6 +88,15 @@ impl Op {
             13 => Op::Unlink,
             14 => Op::Rename,
             15 => Op::MakeDir,
+            32 => Op::Listen,
+            33 => Op::Connect,
+            34 => Op::Bind,
+            35 => Op::Shutdown,
+            36 => Op::CloseSocket,
+            37 => Op::Wake,
+            38 => Op::SetOption,
+            39 => Op::LookUp,
+            40 => Op::SetPeer,
             _ => return None,
         })
     }

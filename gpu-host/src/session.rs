@@ -191,6 +191,7 @@ impl SessionBuilder {
             slot_size,
             calls: self.calls,
             device_window: window.as_ref().map_or(0, |w| w.len as u64),
+            ..RegionConfig::DEFAULT
         };
         // Looked at before anything is set up for it.
         let layout = RegionLayout::new(region_config).map_err(bad_cache)?;

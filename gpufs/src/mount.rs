@@ -93,11 +93,16 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 slot_size: h.slot_size,
                 calls: h.calls,
                 device_window: h.device_window,
+                // Nothing here touches sockets.
+                ..RegionConfig::DEFAULT
             },
             shard_stride: h.region_shard_stride as usize,
             cells: h.region_cells as usize,
             slots: h.region_slots as usize,
             total: h.region_len as usize,
+            sockets: 0,
+            queues: 0,
+            socket_rings: 0,
         };
         // SAFETY: the host mapped the region there, laid out so, for the mount's life.
         unsafe { Region::with_layout(base, layout) }

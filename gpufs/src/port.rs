@@ -1,244 +1,111 @@
-//! Requests: from a claimed completion cell to the answer in it.
-//!
-//! The steps follow `docs/protocol.md`; clause ids are given where they are met.
+//! Requests: the file system's way to the host. The steps are those of [`gpu_port::Port`].
 
+use crate::bitmap::Bitmap;
 use crate::evict::Eviction;
 use crate::index::PageIndex;
+use crate::layout::MountHeader;
 use crate::mount::Fs;
 use crate::stats::Count;
-use gpu_abi::layout::state;
-use gpu_abi::request::CELL_NONE;
-use gpu_abi::ring::has_room;
-use gpu_abi::{Completion, Errno, Op, Region, Request, Word32};
+use gpu_abi::{Completion, Errno, Op, Region, RegionLayout, Request};
+use gpu_port::{Port, PortHeader};
+use gpu_rt::Group;
+use gpu_rt::atomic::DeviceAtomicU32;
 use gpu_rt::atomic::SystemAtomics;
-use gpu_rt::atomic::{DeviceAtomicU32, Ordering, fence_system};
-use gpu_rt::{Group, GroupKind, Thread, Warp};
 
-/// How long a wait goes on before it looks whether the host lives.
-const SLICE_NS: u64 = 50_000_000;
-/// A host whose heartbeat stands still for so many slices is taken for dead (clause H2).
-const DEAD_AFTER_SLICES: u32 = 60;
+pub(crate) use gpu_port::{Patience, Pool, Tail};
 
-/// The device's side of one shard, in device memory.
-#[repr(C, align(64))]
-pub(crate) struct Tail {
-    /// The next ticket.
-    tickets: DeviceAtomicU32,
-    /// The host's `head` as last read: spares a read over the bus while there is room.
-    head: DeviceAtomicU32,
+/// A mount, as far as it is a way to the host. Not the mount's own trait: who posts requests could
+/// have the host write anywhere.
+struct Mounted<'a, I: PageIndex, E: Eviction>(&'a Fs<I, E>);
+
+impl<I: PageIndex, E: Eviction> Port for Mounted<'_, I, E> {
+    #[inline]
+    fn region(&self) -> Region<SystemAtomics> {
+        self.0.region()
+    }
+    #[inline]
+    fn tail(&self, shard: u32) -> &Tail {
+        self.0.tail(shard)
+    }
+    #[inline]
+    fn tag(&self, cell: u32) -> &DeviceAtomicU32 {
+        self.0.tag(cell)
+    }
+    #[inline]
+    fn slot_bits(&self) -> Bitmap<'_> {
+        self.0.slot_bits()
+    }
+    #[inline]
+    fn call_bits(&self) -> Bitmap<'_> {
+        self.0.call_bits()
+    }
+    #[inline]
+    fn shards(&self) -> u32 {
+        self.0.header().shards
+    }
+    #[inline]
+    fn slots(&self) -> u32 {
+        self.0.header().slots
+    }
+    #[inline]
+    fn posted(&self, count: u32) {
+        self.0.count(Count::Requests, u64::from(count));
+    }
+    #[inline]
+    fn reap(&self) {
+        self.0.reap_prefetches();
+    }
 }
 
-/// Which completion cells a request takes one of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pool {
-    /// Those with a transfer slot.
-    Slots,
-    /// Those without.
-    Calls,
-}
-
-/// Decides when a wait has become hopeless.
-pub(crate) struct Patience {
-    heartbeat: u32,
-    slices: u32,
-    until: u64,
-}
-
-impl Patience {
-    pub(crate) fn new() -> Patience {
-        Patience { heartbeat: 0, slices: 0, until: 0 }
-    }
-
-    /// Called once per [`SLICE_NS`] of waiting: `EIO` if the host has left or is silent for long.
-    fn slice_over(&mut self, region: &Region<SystemAtomics>) -> Result<(), Errno> {
-        let host = &region.header().host;
-        if host.state.load_relaxed() != state::RUNNING {
-            return Err(Errno::EIO);
-        }
-        let heartbeat = host.heartbeat.load_relaxed();
-        if heartbeat != self.heartbeat || self.slices == 0 {
-            self.heartbeat = heartbeat;
-            self.slices = 1;
-            return Ok(());
-        }
-        self.slices += 1;
-        if self.slices > DEAD_AFTER_SLICES { Err(Errno::EIO) } else { Ok(()) }
-    }
-
-    /// Yields once in a spinning wait.
-    pub(crate) fn spin(&mut self, region: &Region<SystemAtomics>) -> Result<(), Errno> {
-        let now = gpu_rt::clock();
-        if self.until == 0 {
-            self.until = now + SLICE_NS;
-        } else if now > self.until {
-            self.until = now + SLICE_NS;
-            self.slice_over(region)?;
-        }
-        gpu_rt::relax();
-        Ok(())
-    }
-
-    /// Waits until the word differs from `value`, for at most a slice.
-    pub(crate) fn wait(
-        &mut self,
-        region: &Region<SystemAtomics>,
-        word: &impl gpu_rt::WaitWord,
-        value: u32,
-    ) -> Result<(), Errno> {
-        if gpu_rt::wait_while_eq(word, value, SLICE_NS) == value {
-            self.slice_over(region)?;
-        }
-        Ok(())
+impl MountHeader {
+    /// The same way to the host for other users of the region: sockets share the mount's cells and
+    /// rings.
+    #[must_use]
+    pub fn port(&self, region: &RegionLayout) -> PortHeader {
+        let parts = [self.tails, self.tags, self.slot_bits, self.call_bits];
+        PortHeader::new(region, self.region, parts)
     }
 }
 
 impl<I: PageIndex, E: Eviction> Fs<I, E> {
-    /// A free completion cell, if there is one now.
+    /// As [`Port::try_claim`].
     pub(crate) fn try_claim(&self, pool: Pool) -> Option<u32> {
-        // Lanes of a warp look in one place, warps in different ones.
-        let hint = gpu_rt::thread::index() as u32 / 32;
-        match pool {
-            Pool::Slots => self.slot_bits().claim(hint),
-            Pool::Calls => self.call_bits().claim(hint).map(|n| n + self.header().slots),
-        }
+        Mounted(self).try_claim(pool)
     }
 
-    /// A free completion cell; waits for one.
+    /// As [`Port::claim`].
     pub(crate) fn claim(&self, pool: Pool) -> Result<u32, Errno> {
-        if let Some(cell) = self.try_claim(pool) {
-            return Ok(cell);
-        }
-        let region = self.region();
-        let mut patience = Patience::new();
-        loop {
-            patience.spin(&region)?;
-            self.reap_prefetches();
-            if let Some(cell) = self.try_claim(pool) {
-                return Ok(cell);
-            }
-        }
+        Mounted(self).claim(pool)
     }
 
-    /// Gives a cell back. Never while its request may still be answered.
+    /// As [`Port::release_cell`].
     pub(crate) fn release_cell(&self, cell: u32) {
-        let slots = self.header().slots;
-        if cell < slots {
-            self.slot_bits().release(cell);
-        } else {
-            self.call_bits().release(cell - slots);
-        }
+        Mounted(self).release_cell(cell);
     }
 
-    /// Posts a request on behalf of a group's leader; the tag that its answer will bear.
-    ///
-    /// Threads that call as [`Thread`] groups are posted together with the lanes of their warp that
-    /// do so too: one ticket counter update for all of them.
+    /// As [`Port::post`].
     pub(crate) fn post<G: Group>(&self, cell: u32, request: Request) -> Result<u32, Errno> {
-        let region = self.region();
-        let shard = gpu_rt::thread::sm_id() % self.header().shards;
-        let tail = self.tail(shard);
-        // Clause S1. Relaxed: tickets need only be distinct.
-        let ticket = if G::KIND == GroupKind::Thread {
-            let warp = Warp::converged();
-            let mut first = 0;
-            if warp.is_leader() {
-                first = tail.tickets.fetch_add(warp.size(), Ordering::Relaxed);
-                self.count(Count::Requests, u64::from(warp.size()));
-            }
-            warp.broadcast(first).wrapping_add(warp.rank())
-        } else {
-            self.count(Count::Requests, 1);
-            tail.tickets.fetch_add(1, Ordering::Relaxed)
-        };
-        self.publish(&region, shard, ticket, cell, request)
+        Mounted(self).post::<G>(cell, request)
     }
 
-    /// Posts one request by one thread, without looking for others to join.
+    /// As [`Port::post_alone`].
     pub(crate) fn post_alone(&self, cell: u32, request: Request) -> Result<u32, Errno> {
-        let region = self.region();
-        let shard = gpu_rt::thread::sm_id() % self.header().shards;
-        self.count(Count::Requests, 1);
-        let ticket = self.tail(shard).tickets.fetch_add(1, Ordering::Relaxed);
-        self.publish(&region, shard, ticket, cell, request)
+        Mounted(self).post_alone(cell, request)
     }
 
-    fn publish(
-        &self,
-        region: &Region<SystemAtomics>,
-        shard: u32,
-        ticket: u32,
-        cell: u32,
-        mut request: Request,
-    ) -> Result<u32, Errno> {
-        let entries = region.layout().config.ring_entries;
-        let tail = self.tail(shard);
-        // Clause S2. Acquire: pairs with the release below, which passes on what was acquired from
-        // the host: the entry's old request has been copied out.
-        if !has_room(ticket, tail.head.load(Ordering::Acquire), entries) {
-            let mut patience = Patience::new();
-            loop {
-                // Pairs with the host's release of `head` (clause S5).
-                let head = region.shard(shard).head.load_acquire();
-                tail.head.store(head, Ordering::Release);
-                if has_room(ticket, head, entries) {
-                    break;
-                }
-                patience.spin(region)?;
-            }
-        }
-        let tag = if cell == CELL_NONE {
-            0
-        } else {
-            // Relaxed: the cell is ours.
-            let tag = self.tag(cell).load(Ordering::Relaxed).wrapping_add(1);
-            self.tag(cell).store(tag, Ordering::Relaxed);
-            tag
-        };
-        request.cell = cell;
-        request.tag = tag;
-        region.entry(shard, ticket).publish(ticket, &request);
-
-        // Clause D1. SeqCst: pairs with the host's fence between announcing that it parks and its
-        // last look at the rings: either it sees the entry, or we see that it parks.
-        fence_system(Ordering::SeqCst);
-        if region.header().host.parked.load_relaxed() != 0 {
-            let bell = &region.header().device.doorbell;
-            // A value that no other ticket stores. Release: pairs with the host's acquire load.
-            bell.store_release(
-                ticket.wrapping_mul(self.header().shards).wrapping_add(shard).wrapping_add(1),
-            );
-            gpu_rt::wake(bell);
-        }
-        Ok(tag)
-    }
-
-    /// Waits for the answer in a cell. After `EIO` from a dead host the cell is not given back:
-    /// an answer could still come.
+    /// As [`Port::wait_for`].
     pub(crate) fn wait_for(&self, cell: u32, tag: u32) -> Result<Completion, Errno> {
-        let region = self.region();
-        let cell = region.cell(cell).ok_or(Errno::EPROTO)?;
-        let mut patience = Patience::new();
-        loop {
-            if let Some(completion) = cell.poll(tag) {
-                return Ok(completion);
-            }
-            patience.wait(&region, cell.seq(), tag.wrapping_sub(1))?;
-        }
+        Mounted(self).wait_for(cell, tag)
     }
 
-    /// Whether the answer with this tag is there.
+    /// As [`Port::is_answered`].
     pub(crate) fn is_answered(&self, cell: u32, tag: u32) -> bool {
-        let region = self.region();
-        region.cell(cell).is_some_and(|c| c.seq().load_relaxed() == tag)
+        Mounted(self).is_answered(cell, tag)
     }
 
-    /// A request and its answer, without data.
+    /// As [`Port::call`].
     pub(crate) fn call<G: Group>(&self, request: Request) -> Result<Completion, Errno> {
-        let cell = self.claim(Pool::Calls)?;
-        let tag = self.post::<G>(cell, request)?;
-        let completion = self.wait_for(cell, tag)?;
-        self.release_cell(cell);
-        Ok(completion)
+        Mounted(self).call::<G>(request)
     }
 
     /// Goes to the host and back, and does nothing there: what a round trip costs.
@@ -252,26 +119,12 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         })
     }
 
-    /// Lets a group's leader do something that may fail, and tells the others how it went.
+    /// As [`gpu_port::by_leader`].
     pub(crate) fn by_leader<G: Group, T: bytemuck::Pod>(
         &self,
         group: &G,
         act: impl FnOnce() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        if G::KIND == Thread::KIND {
-            return act();
-        }
-        const { assert!(size_of::<T>() <= 56, "errno and value travel together") };
-        let mut words = [0u64; 8];
-        if group.is_leader() {
-            match act() {
-                Ok(value) => bytemuck::bytes_of_mut(&mut words)[8..8 + size_of::<T>()]
-                    .copy_from_slice(bytemuck::bytes_of(&value)),
-                Err(e) => words[0] = u64::from(e.raw()),
-            }
-        }
-        let words = group.broadcast(words);
-        Errno::check(words[0] as u32)?;
-        Ok(bytemuck::pod_read_unaligned(&bytemuck::bytes_of(&words)[8..8 + size_of::<T>()]))
+        gpu_port::by_leader(group, act)
     }
 }

@@ -189,6 +189,8 @@ impl Limits {
                 }
             }
             Op::MakeDir => Valid::MakeDir { path: self.path(r)? },
+            // Sockets: without any there is nothing that these could be about.
+            _ => return Err(Errno::EINVAL.into()),
         })
     }
 

@@ -26,6 +26,7 @@ const CONFIG: RegionConfig = RegionConfig {
     slot_size: 4096,
     calls: 4,
     device_window: WINDOW as u64,
+    ..RegionConfig::DEFAULT
 };
 const WINDOW: usize = 8192;
 const GUARD: usize = 4096;

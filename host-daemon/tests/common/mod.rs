@@ -19,6 +19,7 @@ pub const CONFIG: RegionConfig = RegionConfig {
     slot_size: 8192,
     calls: 8,
     device_window: 0,
+    ..RegionConfig::DEFAULT
 };
 
 /// The first of the cells that have no slot.
