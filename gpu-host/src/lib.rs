@@ -62,10 +62,11 @@ pub use gpu_emu::ptx::Counts;
 pub use gpu_emu::{LaunchConfig, LaunchError, LaunchReport, Mode, Schedule};
 pub use gpufs::DeviceSlice;
 pub use gpufs::Stats;
-pub use host_daemon::{EngineChoice, EngineKind};
+pub use gpunet::NetAddr;
+pub use host_daemon::{EngineChoice, EngineKind, NetGrant, NetStats, Reach};
 pub use module::{Module, ModuleError};
 pub use ptx::PtxOptions;
-pub use session::{DaemonMode, Session, SessionBuilder};
+pub use session::{DaemonMode, Ender, Session, SessionBuilder};
 
 /// The README's program compiles and runs.
 #[cfg(doctest)]

@@ -257,7 +257,7 @@ impl Limits {
     }
 
     /// V6: the place of a path.
-    fn path(&self, r: &Request) -> Result<Buffer, Errno> {
+    pub(crate) fn path(&self, r: &Request) -> Result<Buffer, Errno> {
         if r.window != WINDOW_SLOTS {
             return Err(Errno::EINVAL);
         }
