@@ -123,8 +123,12 @@ impl Socket {
     #[inline]
     pub(crate) fn at<'a>(&self) -> Result<At<'a>, Errno> {
         let (net, handle) = (self.net, self.handle);
+        // A socket that was never opened is zeroes, and has no network either.
+        if handle == 0 {
+            return Err(Errno::EBADF);
+        }
         let index = self.index();
-        if handle == 0 || index >= net.sockets() {
+        if index >= net.sockets() {
             return Err(Errno::EBADF);
         }
         let region = net.region();

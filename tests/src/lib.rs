@@ -13,6 +13,7 @@
 //! | [`device`] | the kernels: lists of operations, and storms of threads |
 //! | [`policy`] | pairs of policies, and the kernel for each |
 //! | [`host`] | sessions, files with known bytes, launches |
+//! | [`mod@sockets`] | scripts of socket operations |
 //! | [`stand_in`] | kernels as host code behind the driver's interface |
 //! | [`suite`](mod@suite) | the bodies, by subject |
 //!
@@ -21,6 +22,7 @@
 
 pub mod host;
 pub mod policy;
+pub mod sockets;
 pub mod stand_in;
 pub mod suite;
 
@@ -60,6 +62,12 @@ macro_rules! suite {
             ahead: [
                 sequential_reading_is_ahead, asynchronous_reads_lose_nothing,
                 once_leaves_no_page_behind
+            ],
+            sockets: [
+                a_server_serves, a_client_connects, streams_are_whole, errors_are_those_of_std_net,
+                waiting_ends_when_told, peers_end_as_they_like, a_flood_waits_its_turn, datagrams,
+                unix_sockets, names_are_looked_up, many_are_waited_for, kernels_talk_to_each_other,
+                bytes_cost_no_request
             ]
         );
     };

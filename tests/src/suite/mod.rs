@@ -4,6 +4,7 @@ pub mod ahead;
 pub mod naming;
 pub mod pressure;
 pub mod reading;
+pub mod sockets;
 
 use crate::device::ops::{GROUP_BLOCK, GROUP_THREAD, GROUP_WARP, Op};
 
