@@ -1,6 +1,6 @@
 //! A server that sends back what it receives.
 
-use crate::server::{Outcome, Server};
+use crate::server::{Outcome, Server, Service};
 use gpu_rt::{Warp, kernel, thread};
 use gpunet::{DeviceSlice, Errno, Interest, TcpStream};
 
@@ -17,7 +17,18 @@ pub fn echo(server: Server) {
     let warp = Warp::all();
     let first = thread::index() < 32 && thread::warp_id() == 0;
     let Ok(serving) = server.start(&warp, first) else { return };
-    serving.run(&warp, server.shared(), |_| {}, |stream| echo_back(&server, &warp, stream));
+    serving.run(&warp, server.shared(), &Echo { server: &server, warp });
+}
+
+struct Echo<'a> {
+    server: &'a Server,
+    warp: Warp,
+}
+
+impl Service<Warp> for Echo<'_> {
+    fn ready(&self, stream: &TcpStream) -> Outcome {
+        echo_back(self.server, &self.warp, stream)
+    }
 }
 
 /// Sends back what has arrived: from ring to ring, one copy.

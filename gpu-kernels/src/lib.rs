@@ -3,6 +3,7 @@
 
 pub mod echo;
 pub mod grep;
+pub mod http;
 pub mod ladder;
 pub mod probe;
 pub mod server;

@@ -11,9 +11,10 @@
 //! connection is never served by two at once.
 
 use bytemuck::{Pod, Zeroable};
+use core::time::Duration;
 use gpu_rt::Group;
 use gpu_rt::atomic::{DeviceAtomicU32, DeviceAtomicU64, Ordering};
-use gpunet::{DeviceSlice, Errno, Interest, Net, NetAddr, Poll, Socket, TcpListener, TcpStream};
+use gpunet::{DeviceSlice, Errno, Interest, Net, NetAddr, Poll, TcpListener, TcpStream};
 
 /// What a server's launch shares with the host and among its groups. Zeroed before the launch.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Shared {
     poll: [DeviceAtomicU64; 2],
     /// The address, as a [`NetAddr`]'s words.
     pub addr: [DeviceAtomicU64; 4],
+    /// When to sweep next.
+    next_sweep: DeviceAtomicU64,
     /// What the server counts.
     pub counts: [DeviceAtomicU64; 8],
 }
@@ -139,40 +142,70 @@ pub enum Outcome {
     More(Interest),
     /// It is to be closed.
     Done,
+    /// Another group has it.
+    Left,
 }
 
+/// What a server does.
+pub trait Service<G: Group> {
+    /// A connection has been taken. Nobody serves it yet.
+    fn accepted(&self, _stream: &TcpStream) {}
+
+    /// Serves what a connection has, without waiting, and says what became of it.
+    fn ready(&self, stream: &TcpStream) -> Outcome;
+
+    /// Called by one group about every quarter of a second.
+    fn sweep(&self) {}
+}
+
+/// How often [`Service::sweep`] is called.
+const SWEEP: Duration = Duration::from_millis(250);
+/// A busy group looks at the clock after so many events.
+const LOOK: u32 = 64;
+
 impl Serving {
-    /// Serves connections until the kernels are asked to end: `accepted` hears of new ones, `ready` serves
-    /// what is there, without waiting, and says what became of it.
-    pub fn run<G: Group>(
-        &self,
-        group: &G,
-        shared: &Shared,
-        mut accepted: impl FnMut(&TcpStream),
-        mut ready: impl FnMut(&TcpStream) -> Outcome,
-    ) {
-        while let Ok(socket) = self.poll.wait(group) {
-            if socket == self.listener.socket() {
-                self.take_all(group, shared, &mut accepted);
-            } else {
-                self.serve(group, &TcpStream::from(socket), &mut ready);
+    /// Serves connections until the kernels are asked to end.
+    pub fn run<G: Group>(&self, group: &G, shared: &Shared, service: &impl Service<G>) {
+        let mut events = 0u32;
+        loop {
+            let event = self.poll.wait_timeout(group, SWEEP);
+            events += 1;
+            if (event.is_err() || events.is_multiple_of(LOOK)) && self.is_time(group, shared) {
+                service.sweep();
+            }
+            match event {
+                Ok(socket) if socket == self.listener.socket() => {
+                    self.take_all(group, shared, service);
+                }
+                Ok(socket) => self.serve(group, &TcpStream::from(socket), service),
+                Err(Errno::EAGAIN) => {}
+                Err(_) => return,
             }
         }
     }
 
+    /// Whether it is this group that is to sweep now.
+    fn is_time<G: Group>(&self, group: &G, shared: &Shared) -> bool {
+        let mut ours = 0u32;
+        if group.is_leader() {
+            let (now, next) = (gpu_rt::clock(), shared.next_sweep.load(Ordering::Relaxed));
+            let then = now + SWEEP.as_nanos() as u64;
+            let (relaxed, word) = (Ordering::Relaxed, &shared.next_sweep);
+            ours = u32::from(
+                now >= next && word.compare_exchange(next, then, relaxed, relaxed).is_ok(),
+            );
+        }
+        group.broadcast(ours) != 0
+    }
+
     /// Takes the connections that wait.
-    fn take_all<G: Group>(
-        &self,
-        group: &G,
-        shared: &Shared,
-        accepted: &mut impl FnMut(&TcpStream),
-    ) {
+    fn take_all<G: Group>(&self, group: &G, shared: &Shared, service: &impl Service<G>) {
         loop {
             while let Ok((stream, _)) = self.listener.try_accept(group) {
                 if group.is_leader() {
                     shared.taken.fetch_add(1, Ordering::Relaxed);
                 }
-                accepted(&stream);
+                service.accepted(&stream);
                 self.poll.add(group, &stream, Interest::Readable).ok();
             }
             // What came since is an event already, or is here now.
@@ -182,15 +215,11 @@ impl Serving {
         }
     }
 
-    fn serve<G: Group>(
-        &self,
-        group: &G,
-        stream: &TcpStream,
-        ready: &mut impl FnMut(&TcpStream) -> Outcome,
-    ) {
+    fn serve<G: Group>(&self, group: &G, stream: &TcpStream, service: &impl Service<G>) {
         loop {
-            match ready(stream) {
+            match service.ready(stream) {
                 Outcome::Done => return stream.close(group),
+                Outcome::Left => return,
                 Outcome::More(interest) => match self.poll.watch(group, stream, interest) {
                     // Something has come meanwhile.
                     Ok(true) => {}
@@ -198,11 +227,5 @@ impl Serving {
                 },
             }
         }
-    }
-
-    /// Whether a socket is the listener.
-    #[must_use]
-    pub fn is_listener(&self, socket: &Socket) -> bool {
-        *socket == self.listener.socket()
     }
 }

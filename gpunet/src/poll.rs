@@ -30,13 +30,17 @@ pub enum Interest {
     Writable,
     /// Either.
     Both,
+    /// More bytes than these, or the end: for whoever has looked at what is there, and left it.
+    Beyond(u32),
+    /// Room for so many bytes, or an end.
+    Room(u32),
 }
 
 impl Interest {
     const fn bits(self) -> u32 {
         match self {
-            Interest::Readable => watch::READ,
-            Interest::Writable => watch::WRITE,
+            Interest::Readable | Interest::Beyond(_) => watch::READ,
+            Interest::Writable | Interest::Room(_) => watch::WRITE,
             Interest::Both => watch::READ | watch::WRITE,
         }
     }
@@ -128,9 +132,11 @@ impl Poll {
         // watch, or we see the change.
         fence_system(Ordering::SeqCst);
         Ok(match interest {
-            Interest::Readable => at.is_readable(),
-            Interest::Writable => at.is_writable(),
-            Interest::Both => at.is_readable() || at.is_writable(),
+            Interest::Readable => at.is_readable(0),
+            Interest::Writable => at.is_writable(1),
+            Interest::Both => at.is_readable(0) || at.is_writable(1),
+            Interest::Beyond(seen) => at.is_readable(seen),
+            Interest::Room(least) => at.is_writable(least),
         })
     }
 

@@ -180,20 +180,22 @@ impl At<'_> {
         Errno::from_raw(self.words.host.errno.load_relaxed()).unwrap_or(Errno::EBADF)
     }
 
-    /// Whether a call that receives would not wait.
-    pub(crate) fn is_readable(&self) -> bool {
+    /// Whether there are more bytes than `seen`, or the end.
+    pub(crate) fn is_readable(&self, seen: u32) -> bool {
+        let head = self.record.rx_head.load(Ordering::Relaxed);
         self.words.host.state.load_relaxed() & state::RX_ENDED != 0
-            || self.words.host.rx_tail.load_relaxed() != self.record.rx_head.load(Ordering::Relaxed)
+            || self.words.host.rx_tail.load_relaxed().wrapping_sub(head) > seen
     }
 
-    /// Whether a call that sends would not wait.
-    pub(crate) fn is_writable(&self) -> bool {
+    /// Whether there is room for `least` bytes, or nothing can be sent any more.
+    pub(crate) fn is_writable(&self, least: u32) -> bool {
         let in_tx = self
             .record
             .tx_tail
             .load(Ordering::Relaxed)
             .wrapping_sub(self.words.host.tx_head.load_relaxed());
-        self.words.host.state.load_relaxed() & state::TX_ENDED != 0 || in_tx < self.size
+        self.words.host.state.load_relaxed() & state::TX_ENDED != 0
+            || in_tx <= self.size.saturating_sub(least)
     }
 
     /// What is in rx, with its lock held; or nothing, without, at the end.

@@ -304,6 +304,9 @@ impl Net {
             peer.end_rx(&net, None);
         }
         sock.abort_tasks();
+        if let (Some(fd), Kind::Stream) = (sock.fd(), sock.kind) {
+            stream::discard(fd);
+        }
         self.table.release(sock.handle);
     }
 

@@ -138,3 +138,16 @@ pub(crate) fn push(net: &Net, sock: &Sock, fd: RawFd, by_task: bool) -> Pushed {
         }
     }
 }
+
+/// Throws away what has arrived and nobody will read: were it still there when the descriptor is closed,
+/// the system would reset the connection, and the peer might lose the end of what it was sent.
+pub(crate) fn discard(fd: RawFd) {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+    for _ in 0..ROUNDS {
+        // SAFETY: with MSG_TRUNC, TCP drops the bytes and writes none.
+        let n = unsafe { libc::recv(fd, std::ptr::null_mut(), 1 << 20, flags) };
+        if n <= 0 {
+            return;
+        }
+    }
+}
