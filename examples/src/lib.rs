@@ -3,3 +3,5 @@
 pub mod device;
 pub mod failure;
 pub mod grep;
+pub mod load;
+pub mod serve;

@@ -4,8 +4,8 @@
 //! Nothing that a decision follows from depends on time, addresses or the order of a hash table.
 //! Time is virtual: each step takes a tenth of a microsecond, and when all threads wait and the
 //! host is idle, it jumps to the earliest deadline. The host is an actor like the others; while it
-//! has work under way of its own (`Progress::Pending`) and nobody can run, the loop waits for it,
-//! and virtual time stands still.
+//! has work under way of its own (`Progress::Pending`) and nobody can run, the loop waits for it, and
+//! virtual time passes as it does outside.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -190,6 +190,9 @@ fn wait(core: &Core, state: &Deterministic, deadline: u64, naps: u32) -> bool {
         Progress::Worked => false,
         Progress::Pending => {
             core.shared.park(core.number, NAP);
+            // What the host waits for comes from outside, where time passes.
+            let now = state.clock();
+            state.clock.set(now.saturating_add(NAP.as_nanos() as u64).min(deadline.max(now)));
             false
         }
         Progress::Idle if deadline < u64::MAX => {

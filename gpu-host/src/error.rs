@@ -74,6 +74,19 @@ pub enum HostError {
         /// What the mount said.
         errno: Errno,
     },
+    /// The sockets cannot be as asked for.
+    #[error(
+        "no {sockets} sockets with rings of {ring} bytes and {pollers} event queues: there are at most 65536 sockets and 1024 queues, \
+         and a ring is a power of two from 4096 to 4194304 bytes"
+    )]
+    Sockets {
+        /// How many sockets.
+        sockets: u32,
+        /// Bytes of a ring.
+        ring: u32,
+        /// How many queues.
+        pollers: u32,
+    },
     /// A copy outside a buffer.
     #[error("a copy of {len} values at {start} does not fit in a buffer of {size}")]
     OutOfBuffer {

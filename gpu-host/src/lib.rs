@@ -62,10 +62,13 @@ pub use gpu_emu::ptx::{Counts, ProfileLine};
 pub use gpu_emu::{LaunchConfig, LaunchError, LaunchReport, Mode, Schedule};
 pub use gpufs::DeviceSlice;
 pub use gpufs::Stats;
-pub use host_daemon::{EngineChoice, EngineKind, Fault, FaultAt, Faults};
+pub use gpunet::NetAddr;
+pub use host_daemon::{
+    EngineChoice, EngineKind, Fault, FaultAt, Faults, NetGrant, NetStats, Reach,
+};
 pub use module::{Module, ModuleError};
 pub use ptx::PtxOptions;
-pub use session::{DaemonMode, Session, SessionBuilder};
+pub use session::{DaemonMode, Ender, Session, SessionBuilder};
 
 /// The README's program compiles and runs.
 #[cfg(doctest)]

@@ -86,6 +86,12 @@ impl Served {
         }
     }
 
+    /// Clause N13.
+    pub(crate) fn ask_to_end(&self) {
+        // Relaxed: kernels look now and then.
+        self.header().host.ending.store(1, Ordering::Relaxed);
+    }
+
     /// Takes the announcement back.
     fn awake(&self) {
         if BELL.take().is_some() {

@@ -13,7 +13,10 @@ use gpufs::{
     Clock, Eviction, Fs, HashIndex, MountConfig, MountLayout, PageIndex, Stats,
     stats::{STATS_LINES, STATS_WORDS},
 };
-use host_daemon::{Daemon, DeviceWindow, EngineChoice, Faults, Grant, Options, RegionMemory};
+use gpunet::{Net, NetLayout};
+use host_daemon::{
+    Daemon, DeviceWindow, EngineChoice, Faults, Grant, NetGrant, Options, RegionMemory,
+};
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +49,11 @@ pub struct SessionBuilder {
     root: Option<PathBuf>,
     read_only: bool,
     faults: Option<Arc<Faults>>,
+    sockets: u32,
+    socket_ring: u32,
+    pollers: u32,
+    network: NetGrant,
+    beside: Option<Arc<Daemon>>,
 }
 
 impl Default for SessionBuilder {
@@ -64,6 +72,11 @@ impl Default for SessionBuilder {
             root: None,
             read_only: false,
             faults: None,
+            sockets: 0,
+            socket_ring: 64 << 10,
+            pollers: 64,
+            network: NetGrant::default(),
+            beside: None,
         }
     }
 }
@@ -168,6 +181,39 @@ impl SessionBuilder {
         self
     }
 
+    /// Sockets that kernels can have at once, connections that wait to be accepted included: up to
+    /// 65,536. Default none, which costs nothing.
+    pub fn sockets(mut self, count: u32) -> Self {
+        self.sockets = count;
+        self
+    }
+
+    /// Bytes of each of a socket's two rings: what can be under way in one direction. A power of two, 4
+    /// KiB to 4 MiB. Default 64 KiB, of which only what is touched becomes memory.
+    pub fn socket_ring(mut self, bytes: u32) -> Self {
+        self.socket_ring = bytes;
+        self
+    }
+
+    /// Event queues ([`gpunet::Poll`]) that there can be at once: up to 1,024. Default 64.
+    pub fn pollers(mut self, count: u32) -> Self {
+        self.pollers = count;
+        self
+    }
+
+    /// What kernels may do in the network. Default: what this process may.
+    pub fn network(mut self, grant: NetGrant) -> Self {
+        self.network = grant;
+        self
+    }
+
+    /// Served by the daemon that serves another session: connections between kernels of the two go from
+    /// ring to ring. The daemon's engine and its contexts for workers are the other session's.
+    pub fn beside<I: PageIndex, E: Eviction>(mut self, other: &Session<I, E>) -> Self {
+        self.beside = Some(other.daemon.clone());
+        self
+    }
+
     /// A session with the default policies: hash index, clock eviction.
     ///
     /// # Errors
@@ -208,17 +254,26 @@ impl SessionBuilder {
             slot_size,
             calls: self.calls,
             device_window: window.as_ref().map_or(0, |w| w.len as u64),
-            ..RegionConfig::DEFAULT
+            sockets: self.sockets,
+            socket_ring: if self.sockets == 0 { 0 } else { self.socket_ring },
+            pollers: if self.sockets == 0 { 0 } else { self.pollers },
+        };
+        let bad_sockets = |_| HostError::Sockets {
+            sockets: self.sockets,
+            ring: self.socket_ring,
+            pollers: self.pollers,
         };
         // Looked at before anything is set up for it.
-        let layout = RegionLayout::new(region_config).map_err(bad_cache)?;
+        let no_sockets = RegionConfig { sockets: 0, socket_ring: 0, pollers: 0, ..region_config };
+        RegionLayout::new(no_sockets).map_err(bad_cache)?;
+        let layout = RegionLayout::new(region_config).map_err(bad_sockets)?;
         let mount = MountConfig { direct: window.is_some(), ..self.mount };
         let mount_layout = MountLayout::new::<I>(&mount, &layout).map_err(bad_cache)?;
 
         let region =
             RegionMemory::new(region_config).map_err(|source| HostError::Region { source })?;
         let region = Arc::new(region);
-        let daemon = Daemon::new(Options {
+        let options = Options {
             engine: match self.engine {
                 // A schedule replays only if answers come in an order that follows from it.
                 EngineChoice::Auto if device.is_deterministic() => EngineChoice::Pread,
@@ -232,7 +287,11 @@ impl SessionBuilder {
             },
             faults: self.faults,
             ..Options::default()
-        })?;
+        };
+        let daemon = match self.beside {
+            Some(daemon) => daemon,
+            None => Arc::new(Daemon::new(options)?),
+        };
         // SAFETY: the memory outlives the client: `Served` drops the client first.
         let device_window = window.as_ref().map(|w| unsafe { DeviceWindow::new(w.base, w.len) });
         let grant = Grant {
@@ -240,6 +299,7 @@ impl SessionBuilder {
             max_open: mount.open_files.max(4096),
             device_window,
             read_only: self.read_only,
+            net: self.network,
         };
         let client = daemon.attach(region.clone(), grant)?;
         if let DaemonMode::Threads(n) = daemon_mode {
@@ -252,11 +312,21 @@ impl SessionBuilder {
         let header = mount_layout.header(base, region_addr, window_base);
         // SAFETY: just allocated, and no kernel runs yet.
         unsafe { device.write(base, bytemuck::bytes_of(&header))? };
+        let net = if self.sockets == 0 {
+            None
+        } else {
+            let net = NetLayout::new(&layout);
+            let at = device.alloc(net.total(), 64)?;
+            let header = net.header(at, header.port(&layout));
+            // SAFETY: as above.
+            unsafe { device.write(at, bytemuck::bytes_of(&header))? };
+            Some(at)
+        };
 
         let served = Arc::new(Served { client, region, window });
         device.start(Service::new(served.clone(), daemon_mode));
         let stats = base + mount_layout.stats();
-        Ok(Session { device, served, daemon, mount: base, stats, policies: PhantomData })
+        Ok(Session { device, served, daemon, mount: base, net, stats, policies: PhantomData })
     }
 }
 
@@ -270,11 +340,26 @@ pub struct Session<I: PageIndex = HashIndex, E: Eviction = Clock> {
     // Before what serves it: its workers end first.
     device: Arc<dyn Device>,
     served: Arc<Served>,
-    daemon: Daemon,
+    daemon: Arc<Daemon>,
     mount: u64,
+    /// Where the sockets' header is.
+    net: Option<u64>,
     /// Where the mount counts.
     stats: u64,
     policies: PhantomData<fn() -> (I, E)>,
+}
+
+/// Asks the kernels of a session to end: see [`Session::ask_to_end`].
+#[derive(Clone)]
+pub struct Ender {
+    served: Arc<Served>,
+}
+
+impl Ender {
+    /// Asks them.
+    pub fn end(&self) {
+        self.served.ask_to_end();
+    }
 }
 
 impl Session {
@@ -290,6 +375,28 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
         // SAFETY: the header was written for this `I`; mount and region live with the session, whose
         // device ends all launches before they go.
         unsafe { Fs::from_addr(self.mount) }
+    }
+
+    /// The network, for kernels' arguments.
+    ///
+    /// # Panics
+    /// If the session was built without [`SessionBuilder::sockets`].
+    pub fn net(&self) -> Net {
+        let at =
+            self.net.expect("a session has sockets if its builder's `sockets(n)` asks for some");
+        // SAFETY: the header was written for this region and mount, which live with the session.
+        unsafe { Net::from_addr(at) }
+    }
+
+    /// Asks kernels that serve for ever to end: their `accept`s and `Poll::wait`s say `ECANCELED` within
+    /// 50 ms, and [`Net::is_ending`] says so. For the session's whole life.
+    pub fn ask_to_end(&self) {
+        self.ender().end();
+    }
+
+    /// What [`Session::ask_to_end`] does, to be done by another thread: a handler of Ctrl-C, say.
+    pub fn ender(&self) -> Ender {
+        Ender { served: self.served.clone() }
     }
 
     /// The device.

@@ -1,9 +1,12 @@
 //! The kernels of the examples and benchmarks.
 #![no_std]
 
+pub mod echo;
 pub mod grep;
+pub mod http;
 pub mod ladder;
 pub mod probe;
+pub mod server;
 
 /// The kernels as PTX; empty where no toolchain can compile for the GPU.
 #[cfg(feature = "ptx")]

@@ -208,7 +208,8 @@ impl<G: Group, I: PageIndex, E: Eviction> Drop for ViewMut<G, I, E> {
 impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// A BUSY frame that is no page's, for a group that holds pins.
     fn spare_frame<G: Group>(&self, group: &G) -> Result<u32, Errno> {
-        for _ in 0..VICTIMS {
+        let mut failures = 0;
+        loop {
             let [frame, is_dirty] = self.by_leader(group, || {
                 Ok(match self.take_frame()? {
                     Room::Frame(frame) => [frame, 0],
@@ -227,9 +228,15 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 self.release_cell(cell);
                 self.let_others_write(frame, written);
             }
-            written?;
+            // A page that cannot be written stays; another may go. One that was written in part is at
+            // least further than before.
+            if let Err(e) = written {
+                failures += 1;
+                if failures == VICTIMS {
+                    return Err(e);
+                }
+            }
         }
-        Err(Errno::EBUSY)
     }
 }
 

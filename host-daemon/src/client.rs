@@ -3,6 +3,7 @@
 use crate::daemon::Shared;
 use crate::engine::{self, Flight, Job, Pool, Ring};
 use crate::files::Files;
+use crate::net::{FileRights, Net};
 use crate::paths::{self, View};
 use crate::serve::Worker;
 use crate::stats::{self, Counters, Stats, bump};
@@ -64,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) pool: Option<Pool>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) stop: AtomicBool,
+    /// Its sockets, if its region has any.
+    pub(crate) net: Option<Arc<Net>>,
     /// Guards that forbid spawned threads to sleep on the doorbell.
     pub(crate) awake: AtomicU32,
     last_beat: AtomicI64,
@@ -136,6 +139,15 @@ impl Client {
             EngineKind::PreadPool(n) => n,
             _ => 0,
         };
+        let read_only = grant.read_only;
+        let files = FileRights { has_root: matches!(view, View::Root(_)), read_only };
+        let net = match layout.config.sockets {
+            0 => None,
+            _ => {
+                let (memory, listeners) = (memory.clone(), shared.listeners.clone());
+                Some(Net::new(memory, grant.net, files, shared.runtime()?, listeners))
+            }
+        };
         let inner = Arc::new(Inner {
             region,
             limits: Limits { layout, device_window, read_only: grant.read_only },
@@ -154,6 +166,7 @@ impl Client {
             counters: (0..=count).map(|_| Counters::default()).collect(),
             pool: (pool_threads > 0).then(|| Pool::new(options.in_flight)),
             stop: AtomicBool::new(false),
+            net,
             awake: AtomicU32::new(0),
             last_beat: AtomicI64::new(0),
             last_warning: AtomicU64::new(0),
@@ -209,6 +222,9 @@ impl Client {
         for counters in &self.inner.counters {
             counters.add_to(&mut stats);
         }
+        if let Some(net) = &self.inner.net {
+            stats.net = net.stats();
+        }
         stats
     }
 
@@ -223,6 +239,9 @@ impl Drop for Client {
         let inner = &self.inner;
         self.stop();
         self.stop_threads();
+        if let Some(net) = &inner.net {
+            net.stop();
+        }
         let mut leak = false;
         for worker in &inner.workers {
             let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -256,7 +275,7 @@ impl Inner {
             bump(&self.counters[worker.index].batches, 1);
             return Progress::Worked(worked);
         }
-        if self.flights() > 0 {
+        if self.flights() > 0 || self.net.as_ref().is_some_and(|net| net.is_pending()) {
             return Progress::Pending;
         }
         Progress::Idle

@@ -2,10 +2,11 @@
 
 use crate::client::Client;
 use crate::engine::ring;
+use crate::net::{Listeners, Runtime};
 use crate::paths::FileSystems;
 use crate::versions::Versions;
 use crate::{DaemonError, EngineChoice, EngineKind, Grant, Options, RegionMemory};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Threads that wait where io_uring is not to be had.
 const FALLBACK_POOL: usize = 4;
@@ -21,6 +22,21 @@ pub(crate) struct Shared {
     pub(crate) engine: EngineKind,
     pub(crate) versions: Versions,
     pub(crate) file_systems: FileSystems,
+    pub(crate) listeners: Arc<Listeners>,
+    /// What runs the sockets of all clients that have any, as long as one of them lives.
+    runtime: Mutex<Weak<Runtime>>,
+}
+
+impl Shared {
+    pub(crate) fn runtime(&self) -> Result<Arc<Runtime>, DaemonError> {
+        let mut known = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = known.upgrade() {
+            return Ok(runtime);
+        }
+        let runtime = Arc::new(Runtime::new(self.options.net_threads)?);
+        *known = Arc::downgrade(&runtime);
+        Ok(runtime)
+    }
 }
 
 impl Daemon {
@@ -41,7 +57,9 @@ impl Daemon {
             ring::probe().map_err(|source| DaemonError::RingUnavailable { source })?;
         }
         let (versions, file_systems) = (Versions::new(), FileSystems::default());
-        Ok(Daemon { shared: Arc::new(Shared { options, engine, versions, file_systems }) })
+        let (listeners, runtime) = (Arc::default(), Mutex::default());
+        let shared = Shared { options, engine, versions, file_systems, listeners, runtime };
+        Ok(Daemon { shared: Arc::new(shared) })
     }
 
     /// The engine it settled on.

@@ -1,5 +1,6 @@
 //! What a client may touch.
 
+use crate::net::NetGrant;
 use std::path::PathBuf;
 use std::ptr::NonNull;
 
@@ -55,10 +56,18 @@ pub struct Grant {
     /// process ignore `SIGXFSZ` if nobody handles it, so that a client that exceeds `RLIMIT_FSIZE`
     /// gets `EFBIG` and does not end the process.
     pub read_only: bool,
+    /// What it may do in the network.
+    pub net: NetGrant,
 }
 
 impl Default for Grant {
     fn default() -> Self {
-        Grant { root: None, max_open: 4096, device_window: None, read_only: false }
+        Grant {
+            root: None,
+            max_open: 4096,
+            device_window: None,
+            read_only: false,
+            net: NetGrant::default(),
+        }
     }
 }

@@ -25,6 +25,7 @@
 //! | `validate` | the judgement on a request: pure, no I/O |
 //! | `serve` | carrying a valid request out |
 //! | `files`, `paths`, `dir`, `versions` | open files, path resolution, listings, content versions |
+//! | `net` | sockets |
 //! | `engine` | reads and writes; those that have to wait: io_uring, or a pool of threads |
 //! | `faults` | system calls that fail on purpose, for tests |
 //! | `wake` | doorbells |
@@ -38,6 +39,7 @@ mod faults;
 mod files;
 mod grant;
 mod memory;
+mod net;
 mod options;
 mod paths;
 mod serve;
@@ -54,7 +56,8 @@ pub use faults::{Fault, FaultAt, Faults};
 pub use gpu_abi::RegionConfig;
 pub use grant::{DeviceWindow, Grant};
 pub use memory::RegionMemory;
+pub use net::{NetGrant, Reach};
 pub use options::{EngineChoice, EngineKind, Options};
-pub use stats::Stats;
+pub use stats::{NetStats, Stats};
 pub use threads::AwakeGuard;
 pub use validate::MAX_READ;

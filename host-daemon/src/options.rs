@@ -55,6 +55,8 @@ pub struct Options {
     /// For tests: system calls that fail on purpose. May be changed while the daemon serves. `None`
     /// costs nothing.
     pub faults: Option<Arc<Faults>>,
+    /// Threads that move the bytes of sockets: 1 to 64. They exist only if a client has sockets.
+    pub net_threads: usize,
 }
 
 impl Default for Options {
@@ -68,6 +70,7 @@ impl Default for Options {
             in_flight: 256,
             nowait_first: true,
             faults: None,
+            net_threads: 1,
         }
     }
 }
@@ -84,6 +87,7 @@ impl Options {
         within("ring_workers", self.ring_workers, 256, "1 to 256")?;
         within("batch", self.batch, 256, "1 to 256")?;
         within("in_flight", self.in_flight, 4096, "1 to 4096")?;
+        within("net_threads", self.net_threads, 64, "1 to 64")?;
         if let EngineChoice::PreadPool(threads) = self.engine {
             within("engine (threads of PreadPool)", threads, 256, "1 to 256")?;
         }

@@ -27,6 +27,38 @@ pub struct Stats {
     pub parks: u64,
     /// Times that the device was woken.
     pub wakes: u64,
+    /// Its sockets.
+    pub net: NetStats,
+}
+
+/// What a client's sockets have been up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NetStats {
+    /// Requests taken, by the number of their operation less that of `Listen`.
+    pub by_op: [u64; 9],
+    /// Bytes that came from outside.
+    pub received: u64,
+    /// Bytes that went outside.
+    pub sent: u64,
+    /// Bytes that went from ring to ring.
+    pub linked: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Events appended to queues.
+    pub events: u64,
+    /// Times that the device was woken.
+    pub wakes: u64,
+    /// Sockets in use now.
+    pub sockets: usize,
+}
+
+impl NetStats {
+    /// Requests of one kind.
+    pub fn taken(&self, op: gpu_abi::Op) -> u64 {
+        let number = (op as usize).checked_sub(gpu_abi::Op::Listen as usize);
+        number.and_then(|number| self.by_op.get(number)).copied().unwrap_or(0)
+    }
 }
 
 impl Stats {

@@ -13,6 +13,7 @@
 //! | [`device`] | the kernels: lists of operations, and storms of threads |
 //! | [`policy`] | pairs of policies, and the kernel for each |
 //! | [`host`] | sessions, files with known bytes, launches |
+//! | [`mod@sockets`] | scripts of socket operations |
 //! | [`stand_in`] | kernels as host code behind the driver's interface |
 //! | [`suite`](mod@suite) | the bodies, by subject |
 //!
@@ -21,6 +22,7 @@
 
 pub mod host;
 pub mod policy;
+pub mod sockets;
 pub mod stand_in;
 pub mod suite;
 
@@ -69,6 +71,12 @@ macro_rules! suite {
                 written_bytes_are_the_files, threads_write_side_by_side, bytes_of_others_survive,
                 ways_to_open, one_file_by_several_names, names_change,
                 appended_records_all_survive, one_of_many_makes_a_file
+            ],
+            sockets: [
+                a_server_serves, a_client_connects, streams_are_whole, errors_are_those_of_std_net,
+                waiting_ends_when_told, peers_end_as_they_like, a_flood_waits_its_turn, datagrams,
+                unix_sockets, names_are_looked_up, many_are_waited_for, kernels_talk_to_each_other,
+                bytes_cost_no_request
             ]
         );
     };

@@ -9,6 +9,7 @@ use crate::client::Inner;
 use crate::dir;
 use crate::engine::{Flight, Outcome, Ring};
 use crate::files::Held;
+use crate::net::is_socket_op;
 use crate::stats::{OPS, bump};
 use crate::validate::{Buffer, Refusal, Valid};
 use bytemuck::Zeroable;
@@ -168,6 +169,11 @@ impl Worker {
 
     /// Serves one request: answers it, or hands it to the engine.
     fn serve(&mut self, inner: &Inner, r: &Request) {
+        if let Some(net) = &inner.net
+            && is_socket_op(r.op)
+        {
+            return self.serve_socket(inner, net, r);
+        }
         let counters = &inner.counters[self.index];
         let op = usize::from(r.op);
         bump(&counters.by_op[if op < OPS { op } else { 0 }], 1);
@@ -246,6 +252,17 @@ impl Worker {
         }
     }
 
+    /// Lends bytes that lie in the region, copied out.
+    pub(crate) fn with_bytes<T>(
+        &mut self,
+        inner: &Inner,
+        buffer: Buffer,
+        use_them: impl FnOnce(&[u8]) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        Self::copy_out(inner, buffer, &mut self.copied);
+        use_them(&self.copied)
+    }
+
     /// Copies what a request has in the region out of it.
     fn copy_out(inner: &Inner, buffer: Buffer, to: &mut Vec<u8>) {
         let (at, len) = inner.locate(buffer);
@@ -312,7 +329,7 @@ impl Inner {
 
     /// Says what is wrong with a request, once a second at most: a hostile peer must not fill logs.
     #[cold]
-    fn warn(&self, r: &Request, why: &str) {
+    pub(crate) fn warn(&self, r: &Request, why: &str) {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
         let now = now.tv_sec as u64 + 1;
         if self.last_warning.swap(now, Ordering::Relaxed) != now {

@@ -189,7 +189,7 @@ impl Limits {
                 }
             }
             Op::MakeDir => Valid::MakeDir { path: self.path(r)? },
-            // Without sockets there is nothing that these could be about.
+            // Sockets: without any there is nothing that these could be about.
             _ => return Err(Errno::EINVAL.into()),
         })
     }
@@ -257,7 +257,7 @@ impl Limits {
     }
 
     /// V6: the place of a path.
-    fn path(&self, r: &Request) -> Result<Buffer, Errno> {
+    pub(crate) fn path(&self, r: &Request) -> Result<Buffer, Errno> {
         if r.window != WINDOW_SLOTS {
             return Err(Errno::EINVAL);
         }

@@ -204,6 +204,7 @@ pub fn run(bytes: &[u8]) {
         max_open: 5,
         device_window: Some(granted),
         read_only: !writes,
+        ..Grant::default()
     };
     let client = daemon.attach(memory.clone(), grant).unwrap();
     let mut hostile = MockDevice::new(region, 0);

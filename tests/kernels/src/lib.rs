@@ -2,6 +2,7 @@
 //! several programs: kernels are not generic, and a program is.
 #![no_std]
 
+pub mod net;
 pub mod ops;
 pub mod script;
 pub mod storms;

@@ -5,6 +5,7 @@ pub mod consistency;
 pub mod naming;
 pub mod pressure;
 pub mod reading;
+pub mod sockets;
 pub mod writing;
 
 use crate::device::ops::{GROUP_BLOCK, GROUP_THREAD, GROUP_WARP, Op};

@@ -1,0 +1,58 @@
+//! Addresses: the region's and the operating system's.
+
+use gpu_abi::Errno;
+use gpu_abi::socket::NetAddr;
+use socket2::{SockAddr, SockRef};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use tokio::io::unix::AsyncFd;
+
+/// An address of the operating system's, as the region has it; unnamed if it is of another kind.
+pub(crate) fn from_system(addr: &SockAddr) -> NetAddr {
+    match addr.as_socket() {
+        Some(addr) => addr.into(),
+        None if addr.is_unix() => {
+            NetAddr::unix(addr.as_pathname().map_or(0, |p| p.as_os_str().len()))
+        }
+        None => NetAddr::default(),
+    }
+}
+
+/// An address of the region's, with its path, as the operating system has it.
+pub(crate) fn to_system(addr: &NetAddr, path: &[u8]) -> Result<SockAddr, Errno> {
+    if let Some(addr) = addr.to_std() {
+        return Ok(addr.into());
+    }
+    if addr.family != NetAddr::UNIX {
+        return Err(Errno::EAFNOSUPPORT);
+    }
+    if path.is_empty() || path.contains(&0) {
+        return Err(Errno::EINVAL);
+    }
+    let path = std::ffi::OsStr::from_bytes(path);
+    SockAddr::unix(path).map_err(|_| Errno::ENAMETOOLONG)
+}
+
+/// The address that a socket is bound to.
+pub(crate) fn local(fd: &impl AsFd) -> NetAddr {
+    SockRef::from(fd).local_addr().map_or(NetAddr::default(), |addr| from_system(&addr))
+}
+
+/// Small messages go out at once. What is sent has been gathered in a ring already: to hold it back for
+/// more would only delay it.
+pub(crate) fn set_nodelay(fd: &impl AsFd, family: u16) {
+    if matches!(family, NetAddr::V4 | NetAddr::V6) {
+        let _ = SockRef::from(fd).set_tcp_nodelay(true);
+    }
+}
+
+/// A descriptor whose readiness tokio watches. Within its runtime only.
+pub(crate) fn watched(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, Errno> {
+    // SAFETY: the descriptor is owned by what watches it, and closed with it.
+    unsafe { AsyncFd::register(fd) }.map_err(|e| errno_of(&e.into_parts().1))
+}
+
+/// The error number of a system call that failed.
+pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, crate::engine::errno)
+}

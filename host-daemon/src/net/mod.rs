@@ -1,0 +1,368 @@
+//! A client's sockets: bytes between rings and the operating system (clauses N1 to N15).
+//!
+//! ```text
+//!   device          region                 here                                 system
+//!   ──────          ──────                 ────                                 ──────
+//!   send ────────▶  tx ring ──────────▶  push: whoever serves the Wake,     ──▶ sendmsg
+//!                   (Wake if tx_sleeps)       a task while the peer is slow
+//!   recv ◀────────  rx ring ◀──────────  pull: a task per socket            ◀── readv
+//!   accept ◀──────  listener's rx ◀────  accept: a task per listener        ◀── accept4
+//!   connect, bind ▶ request ring ──────▶  open: at once, or a task
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | `runtime` | what runs the tasks |
+//! | `table` | sockets by handle, places, generations |
+//! | `socket` | one socket: its words, rings, ends, wake-ups |
+//! | `stream`, `datagram`, `listener`, `local` | what fills and empties the rings |
+//! | `open` | listening, connecting, binding, looking names up |
+//! | `grant` | what a client may do |
+//! | `validate` | the judgement on a request |
+//! | `addr` | addresses |
+//!
+//! A peer that does not read, or that sends without end, fills a ring of its own socket; then nothing
+//! is moved for it until somebody makes room. No task and no lock is shared with another socket.
+
+mod addr;
+mod datagram;
+mod grant;
+mod listener;
+mod local;
+mod open;
+mod runtime;
+mod serve;
+mod socket;
+mod stream;
+mod table;
+mod validate;
+
+pub use grant::{NetGrant, Reach};
+pub(crate) use open::Listeners;
+pub(crate) use runtime::Runtime;
+pub(crate) use validate::is_socket_op;
+
+use crate::stats::NetStats;
+use crate::{RegionMemory, wake};
+use gpu_abi::{Completion, Errno, HostAtomics, Region};
+use socket::{Kind, Link, Pushed, Sock};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+use table::Table;
+use tokio::sync::Notify;
+
+/// How long the bytes of a closed socket may wait for a peer that takes none (clause N11).
+const LINGER: Duration = Duration::from_secs(10);
+
+/// A lock, whatever happened to whoever held it: nothing under these locks is left half done.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the sockets of a client have been up to.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) by_op: [AtomicU64; 9],
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    pub(crate) linked: AtomicU64,
+    pub(crate) accepted: AtomicU64,
+    pub(crate) events: AtomicU64,
+    pub(crate) wakes: AtomicU64,
+}
+
+/// What a client's grant says about files, as far as it concerns Unix sockets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileRights {
+    pub(crate) has_root: bool,
+    pub(crate) read_only: bool,
+}
+
+/// A client's sockets.
+pub(crate) struct Net {
+    pub(crate) region: Region<HostAtomics>,
+    pub(crate) table: Table,
+    pub(crate) grant: NetGrant,
+    /// Whether a Unix socket may be made in the file system.
+    makes_files: bool,
+    pub(crate) counters: Counters,
+    /// Something has been told to the device.
+    pub(crate) woken: Notify,
+    runtime: Arc<Runtime>,
+    listeners: Arc<Listeners>,
+    /// The next event's number, for each queue.
+    queues: Box<[Mutex<u32>]>,
+    stopped: AtomicBool,
+    /// False when no answer may be written any more.
+    answers: RwLock<bool>,
+    /// Requests that tasks will answer.
+    asked: AtomicU32,
+    /// Keeps the region mapped: tasks may be the last to go.
+    _memory: Arc<RegionMemory>,
+}
+
+impl Net {
+    pub(crate) fn new(
+        memory: Arc<RegionMemory>,
+        grant: NetGrant,
+        files: FileRights,
+        runtime: Arc<Runtime>,
+        listeners: Arc<Listeners>,
+    ) -> Arc<Net> {
+        let region = memory.region();
+        let config = region.layout().config;
+        let grant = NetGrant { unix: grant.unix && !files.has_root, ..grant };
+        Arc::new(Net {
+            region,
+            table: Table::new(config.sockets, grant.sockets),
+            grant,
+            makes_files: !files.read_only,
+            counters: Counters::default(),
+            woken: Notify::new(),
+            runtime,
+            listeners,
+            queues: (0..config.pollers).map(|_| Mutex::new(0)).collect(),
+            stopped: AtomicBool::new(false),
+            answers: RwLock::new(true),
+            asked: AtomicU32::new(0),
+            _memory: memory,
+        })
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Whether something may happen that nobody inside asked for: bytes or connections from outside.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) > 0 || self.table.outside.load(Ordering::Relaxed) > 0
+    }
+
+    /// Ends everything. Afterwards nothing here writes into the region.
+    pub(crate) fn stop(&self) {
+        *self.answers.write().unwrap_or_else(PoisonError::into_inner) = false;
+        self.stopped.store(true, Ordering::Relaxed);
+        self.listeners.forget(self);
+        for sock in self.table.all() {
+            sock.abort_tasks();
+            // Whoever moves bytes holds one of these; whoever comes later sees `ended`.
+            lock(&sock.rx).ended = true;
+            lock(&sock.tx).ended = true;
+            if let Some((net, peer)) = sock.local_peer() {
+                peer.fail(&net, Errno::ECONNRESET);
+            }
+            self.table.take(sock.handle);
+        }
+    }
+
+    pub(crate) fn stats(&self) -> NetStats {
+        let Counters { by_op, received, sent, linked, accepted, events, wakes } = &self.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        NetStats {
+            by_op: by_op.each_ref().map(read),
+            received: read(received),
+            sent: read(sent),
+            linked: read(linked),
+            accepted: read(accepted),
+            events: read(events),
+            wakes: read(wakes),
+            sockets: self.table.in_use(),
+        }
+    }
+
+    /// N7: appends to a queue; dropped if that is full or there is none.
+    fn append_event(&self, word: u32, handle: u32) {
+        let Some(number) = gpu_abi::socket::watch::queue(word) else { return };
+        let (Some(queue), Some(tail)) =
+            (self.region.queue(number), self.queues.get(number as usize))
+        else {
+            return;
+        };
+        let mut tail = lock(tail);
+        let len = queue.entries.len() as u32;
+        // Acquire: pairs with the device's release: it has read the entries before.
+        if tail.wrapping_sub(queue.device.head.load(Ordering::Acquire)) >= len {
+            return;
+        }
+        queue.entries[(*tail & (len - 1)) as usize].store(handle, Ordering::Relaxed);
+        *tail = tail.wrapping_add(1);
+        // Release: pairs with the device's acquire: it finds the entry.
+        queue.host.tail.store(*tail, Ordering::Release);
+        self.counters.events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Begins a task of a socket's.
+    fn start(&self, sock: &Sock, task: impl std::future::Future<Output = ()> + Send + 'static) {
+        let task = self.runtime.spawn(task);
+        let mut tasks = lock(&sock.tasks);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task);
+        // One that is closed meanwhile has had its tasks ended.
+        if sock.finished.load(Ordering::SeqCst) {
+            tasks.drain(..).for_each(|task| task.abort());
+        }
+    }
+
+    /// Starts what fills rx.
+    fn start_filling(self: &Arc<Net>, sock: &Arc<Sock>) {
+        let (net, ours) = (self.clone(), sock.clone());
+        match (&sock.link, sock.kind) {
+            (Link::Local(_), _) => {}
+            (_, Kind::Stream) => self.start(sock, stream::fill(net, ours)),
+            (_, Kind::Datagram) => self.start(sock, datagram::fill(net, ours)),
+            (_, Kind::Listener) => self.start(sock, listener::accept(net, ours)),
+        }
+    }
+
+    fn push_once(&self, sock: &Sock, by_task: bool) -> Pushed {
+        match (sock.fd(), sock.kind) {
+            (_, Kind::Listener) => Pushed::Ended,
+            (None, _) => local::push(self, sock, by_task),
+            (Some(fd), Kind::Stream) => stream::push(self, sock, fd, by_task),
+            (Some(fd), Kind::Datagram) => datagram::push(self, sock, fd, by_task),
+        }
+    }
+
+    /// Sends what is in tx, as far as that needs no waiting; a task does the rest.
+    fn push(self: &Arc<Net>, sock: &Arc<Sock>) {
+        match self.push_once(sock, false) {
+            Pushed::Empty => self.finish_if_closed(sock),
+            Pushed::Ended => self.finish_if_closed(sock),
+            // What is linked goes on when the peer has made room, which it tells us.
+            Pushed::Blocked if !sock.is_outside() => self.linger(sock),
+            Pushed::Blocked | Pushed::More => {
+                if !std::mem::replace(&mut lock(&sock.tx).flushing, true) {
+                    self.start(sock, flush(self.clone(), sock.clone()));
+                }
+            }
+        }
+    }
+
+    /// A closed socket whose bytes wait for a linked peer: it gets some time.
+    fn linger(self: &Arc<Net>, sock: &Arc<Sock>) {
+        if !sock.closed.load(Ordering::Relaxed)
+            || std::mem::replace(&mut lock(&sock.tx).flushing, true)
+        {
+            return;
+        }
+        let (net, ours) = (self.clone(), sock.clone());
+        self.start(sock, async move {
+            loop {
+                let before = lock(&ours.tx).head;
+                tokio::time::sleep(LINGER).await;
+                if lock(&ours.tx).head == before {
+                    return net.finish(&ours);
+                }
+            }
+        });
+    }
+
+    /// N11: the device is done with it.
+    pub(crate) fn close(self: &Arc<Net>, handle: u32) -> Result<(), Errno> {
+        let sock = self.table.take(handle).ok_or(Errno::EBADF)?;
+        sock.closed.store(true, Ordering::Relaxed);
+        sock.words.host.handle.store(0, Ordering::Relaxed);
+        sock.abort_tasks();
+        lock(&sock.rx).ended = true;
+        match sock.kind {
+            Kind::Listener => {
+                self.listeners.remove(handle, self);
+                for waiting in sock.not_taken() {
+                    self.close(waiting).ok();
+                }
+                self.finish(&sock);
+            }
+            Kind::Stream | Kind::Datagram => {
+                {
+                    let mut tx = lock(&sock.tx);
+                    (tx.shut, tx.flushing) = (true, false);
+                }
+                if let Some((net, peer)) = sock.local_peer() {
+                    // It will send to nobody.
+                    net.push(&peer);
+                }
+                self.push(&sock);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_if_closed(&self, sock: &Arc<Sock>) {
+        if sock.closed.load(Ordering::Relaxed) {
+            self.finish(sock);
+        }
+    }
+
+    /// The last of a socket: its place is free.
+    fn finish(&self, sock: &Arc<Sock>) {
+        if sock.finished.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        lock(&sock.tx).ended = true;
+        if let Some((net, peer)) = sock.local_peer() {
+            peer.end_rx(&net, None);
+        }
+        sock.abort_tasks();
+        if let (Some(fd), Kind::Stream) = (sock.fd(), sock.kind) {
+            stream::discard(fd);
+        }
+        self.table.release(sock.handle);
+    }
+
+    /// N5: the device has put bytes into tx, or taken some from rx.
+    pub(crate) fn wake(self: &Arc<Net>, handle: u32, what: u8) -> Result<(), Errno> {
+        use gpu_abi::socket::wake;
+        let sock = self.table.get(handle).ok_or(Errno::EBADF)?;
+        if what & wake::TX != 0 {
+            self.push(&sock);
+        }
+        if what & wake::RX != 0 {
+            match sock.local_peer() {
+                Some((net, peer)) => net.push(&peer),
+                None => sock.room.notify_one(),
+            }
+        }
+        if what & wake::WATCH != 0 {
+            sock.look_for_watch(self);
+        }
+        Ok(())
+    }
+
+    /// C2, by a task.
+    fn answer(&self, cell: u32, tag: u32, completion: &Completion) {
+        let open = self.answers.read().unwrap_or_else(PoisonError::into_inner);
+        if !*open {
+            return;
+        }
+        if let Some(cell) = self.region.cell(cell) {
+            cell.complete(tag, completion);
+        }
+        let header = self.region.header();
+        wake::ring_device(&header.device.parked, &header.host.bell);
+        self.woken.notify_one();
+    }
+}
+
+/// Sends what is in tx to a peer that is slow.
+async fn flush(net: Arc<Net>, sock: Arc<Sock>) {
+    let Link::Fd(fd) = &sock.link else { return };
+    loop {
+        let wait = fd.writable();
+        let ready = if sock.closed.load(Ordering::Relaxed) {
+            match tokio::time::timeout(LINGER, wait).await {
+                Ok(ready) => ready,
+                Err(_) => break,
+            }
+        } else {
+            wait.await
+        };
+        let Ok(mut ready) = ready else { break };
+        match net.push_once(&sock, true) {
+            Pushed::Blocked => ready.clear_ready(),
+            Pushed::More => tokio::task::yield_now().await,
+            Pushed::Empty | Pushed::Ended => break,
+        }
+    }
+    net.finish_if_closed(&sock);
+}
