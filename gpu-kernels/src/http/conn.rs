@@ -130,7 +130,7 @@ impl Service<Warp> for Files<'_> {
             }
             self.drop_file(&stream);
             self.count(LATE, 1);
-            stream.close(&self.warp).ok();
+            stream.close(&self.warp);
         }
     }
 }
