@@ -5,7 +5,9 @@ use crate::evict::Eviction;
 use crate::file::File;
 use crate::frame::PageKey;
 use crate::index::PageIndex;
+use crate::inflight::NO_FRAME;
 use crate::mount::Fs;
+use crate::port::Patience;
 use bytemuck::Zeroable;
 use gpu_abi::request::SYNC_DATA;
 use gpu_abi::{Errno, Op, Request};
@@ -99,6 +101,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
             .and_then(|()| host())
             .and_then(|()| {
                 record.size().store(len, Ordering::Relaxed);
+                self.fs.end_fetches(self.version(), first)?;
                 self.fs.cut_pages(self.version(), first, start as u32)
             });
         record.cutting.fetch_sub(1, Ordering::Relaxed);
@@ -144,6 +147,33 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             }
             gpu_rt::relax();
         }
+    }
+
+    /// Waits for the fetches of a file's pages from `first` on that were begun before now, and throws away those
+    /// that nobody has come for: they bring bytes that the file has no more.
+    fn end_fetches(&self, version: u32, first: u32) -> Result<(), Errno> {
+        let mut patience = Patience::new();
+        for cell in 0..self.header().slots + self.header().calls {
+            let record = self.in_flight(cell);
+            loop {
+                let key = PageKey(record.key.load(Ordering::Relaxed));
+                if key.version() != version || key.page() < first {
+                    break;
+                }
+                if record.adopt(key.0) {
+                    self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
+                    self.wait_for_result(cell, record.tag.load(Ordering::Relaxed))?.ok();
+                    let frame = record.frame.load(Ordering::Relaxed);
+                    self.abandon(key, cell, (frame != NO_FRAME).then_some(frame));
+                    break;
+                }
+                // Somebody's: it ends as a page in a frame, or begins to be nobody's.
+                if let Some(turn) = record.turn_of(key.0) {
+                    patience.wait(&self.region(), &record.turn, turn)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Zeroes what the pages of a file have from byte `start` of page `first` on, and takes the marks there.
