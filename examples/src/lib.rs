@@ -3,3 +3,4 @@
 pub mod device;
 pub mod failure;
 pub mod grep;
+pub mod matcher;

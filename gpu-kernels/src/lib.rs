@@ -3,6 +3,7 @@
 
 pub mod grep;
 pub mod ladder;
+pub mod matcher;
 pub mod probe;
 
 /// The kernels as PTX; empty where no toolchain can compile for the GPU.
