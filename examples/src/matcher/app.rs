@@ -11,7 +11,7 @@ use super::cli::{self, Command, DeviceSettings, Search};
 use super::library::{self, Databases, QuerySet};
 use super::output::{Named, Results};
 use super::page;
-use super::records::Origin;
+use super::records::Names;
 use super::search::{Answer, search};
 use crate::device::write_stats;
 
@@ -116,19 +116,19 @@ fn name(
     threshold: f64,
 ) -> Result<Results, String> {
     // The names of a database are read when the first of its records is found.
-    let mut origins: Vec<Option<Vec<Origin>>> = vec![None; databases.files.len()];
+    let mut names: Vec<Option<Names>> = databases.files.iter().map(|_| None).collect();
     let mut named = Vec::new();
     for found in answer.matches {
         let mut row = Vec::new();
         for found in found {
-            let origins = match &mut origins[found.database] {
-                Some(origins) => origins,
+            let names = match &mut names[found.database] {
+                Some(names) => names,
                 none => {
                     let file = &databases.files[found.database];
-                    none.insert(file.origins().map_err(|e| e.to_string())?)
+                    none.insert(file.names().map_err(|e| e.to_string())?)
                 }
             };
-            let origin = origins[found.record as usize].clone();
+            let origin = names.origin(found.record);
             row.push(Named { found, database: databases.names[found.database].clone(), origin });
         }
         named.push(row);

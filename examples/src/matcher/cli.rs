@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use gpu_host::DeviceChoice;
 use gpu_kernels::matcher::{Order, Shape};
 
 use super::generate::Plan;
@@ -38,7 +39,7 @@ struct Args {
     #[arg(long, value_name = "PATH", num_args = 1.., help_heading = "Search")]
     databases: Vec<PathBuf>,
     /// The greatest distance of a match: the root of the sum of the squares of all bytes' differences
-    #[arg(long, value_name = "T", help_heading = "Search")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, help_heading = "Search")]
     threshold: Option<f64>,
     /// Keep the nearest matches (default)
     #[arg(long, overrides_with = "first", help_heading = "Search")]
@@ -86,9 +87,9 @@ struct Args {
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size, help_heading = "Device")]
     cache_size: u64,
     /// Bytes of a page: a power of two, 4K to 2M
-    #[arg(long, value_name = "SIZE", default_value = "128K", value_parser = parse_size, help_heading = "Device")]
+    #[arg(long, value_name = "SIZE", default_value = "256K", value_parser = parse_size, help_heading = "Device")]
     page_size: u64,
-    /// Warps of a launch [default: 8 on the CPU, 1024 on a GPU]
+    /// Warps of a launch [default: 1024 on a GPU, else two for each of the host's cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536), help_heading = "Device")]
     grid: Option<u32>,
     /// Threads of a warp [default: 1 where it is emulated, else 32]
@@ -200,9 +201,10 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
         return Err(format!("a threshold of {threshold}: it is 0 or more"));
     }
     let emulated = !args.device.device.needs_module();
-    let on_gpu = args.device.device.to_string().starts_with("cuda");
+    let on_gpu = matches!(args.device.device, DeviceChoice::Cuda(_));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u32;
     let warps = Warps {
-        count: args.grid.unwrap_or(if on_gpu { 1024 } else { 8 }),
+        count: args.grid.unwrap_or(if on_gpu { 1024 } else { 2 * cores }),
         lanes: args.lanes.unwrap_or(if emulated { 1 } else { 32 }),
     };
     let order = if args.first { Order::First } else { Order::Best };

@@ -59,7 +59,12 @@ impl Plan {
         for query in (0..self.queries).filter(|query| query % 4 != 3) {
             let mut random = Random::new(self.seed, u64::MAX - query);
             for copy in 0..self.databases {
-                let place = ((query + copy) % self.databases, random.below(self.images));
+                let database = (query + copy) % self.databases;
+                let first = random.below(self.images);
+                let mut places = (0..self.images).map(|n| (database, (first + n) % self.images));
+                let Some(place) = places.find(|place| !planted.contains_key(place)) else {
+                    continue;
+                };
                 let noise = (copy as u8).saturating_mul(2 * NOISE).min(96);
                 planted.insert(place, Planted { scene: self.query_scene(query), noise });
             }

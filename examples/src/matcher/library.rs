@@ -214,8 +214,9 @@ pub fn queries(paths: &[PathBuf], shape: Shape) -> Result<QuerySet, String> {
             Found::Records(files) => {
                 for path in files {
                     let file = opened(&path, shape)?;
-                    all.origins.extend(file.origins().map_err(|e| e.to_string())?);
+                    let names = file.names().map_err(|e| e.to_string())?;
                     for number in 0..file.header.count {
+                        all.origins.push(names.origin(number));
                         all.records.push(file.record(number).map_err(|e| e.to_string())?);
                     }
                 }

@@ -1,6 +1,7 @@
 //! Record files on the host: written, checked, read. Their format is that of
 //! [`gpu_kernels::matcher::format`].
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -129,28 +130,41 @@ impl RecordFile {
         Ok(bytes)
     }
 
-    /// Where the images of all records came from.
+    /// The names of all records.
     ///
     /// # Errors
     /// [`RecordError::Io`], [`RecordError::Names`].
-    pub fn origins(&self) -> Result<Vec<Origin>, RecordError> {
+    pub fn names(&self) -> Result<Names, RecordError> {
         let mut bytes = vec![0; self.header.names_len as usize];
         self.file.read_exact_at(&mut bytes, self.header.names()).map_err(io_error(&self.path))?;
-        let mut parts =
-            bytes.split_inclusive(|b| *b == 0).filter_map(|part| part.strip_suffix(&[0]));
-        let dir = parts.next().unwrap_or_default();
-        let origin = |name: &[u8]| Origin {
-            name: String::from_utf8_lossy(name).into_owned(),
-            file: (!dir.is_empty()).then(|| {
-                Path::new(std::ffi::OsStr::from_bytes(dir)).join(std::ffi::OsStr::from_bytes(name))
-            }),
-        };
-        let origins: Vec<Origin> = parts.map(origin).collect();
-        if origins.len() as u64 != self.header.count {
+        let ends: Vec<usize> = memchr::memchr_iter(0, &bytes).collect();
+        // The first is that of the directory.
+        if ends.len() as u64 != self.header.count + 1 {
             let path = self.path.display().to_string();
             return Err(RecordError::Names { path, count: self.header.count });
         }
-        Ok(origins)
+        Ok(Names { bytes, ends })
+    }
+}
+
+/// The names of a file's records.
+pub struct Names {
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+impl Names {
+    /// Where the image of a record came from, which must be there.
+    pub fn origin(&self, record: u64) -> Origin {
+        let at = record as usize;
+        let dir = &self.bytes[..self.ends[0]];
+        let name = &self.bytes[self.ends[at] + 1..self.ends[at + 1]];
+        Origin {
+            name: String::from_utf8_lossy(name).into_owned(),
+            file: (!dir.is_empty())
+                .then(|| Path::new(OsStr::from_bytes(dir)).join(OsStr::from_bytes(name))),
+        }
     }
 }
 
@@ -246,9 +260,9 @@ mod tests {
         assert!(RecordFile::is_one(&path));
         assert_eq!((file.header, header.count), (header, 2));
         assert_eq!(file.record(1).unwrap(), [&[9; 300][..], &[0; 212]].concat());
-        let origins = file.origins().unwrap();
-        assert_eq!(origins[1].name, "b/c.png");
-        assert_eq!(origins[1].file.as_deref(), Some(Path::new("/pictures/b/c.png")));
+        let origin = file.names().unwrap().origin(1);
+        assert_eq!(origin.name, "b/c.png");
+        assert_eq!(origin.file.as_deref(), Some(Path::new("/pictures/b/c.png")));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
     }
 
@@ -260,8 +274,8 @@ mod tests {
         let good = std::fs::read(&path).unwrap();
         let refused = |bytes: &[u8], words: &[&str]| {
             std::fs::write(&path, bytes).unwrap();
-            let file = RecordFile::open(&path).and_then(|f| f.origins());
-            let message = file.unwrap_err().to_string();
+            let names = RecordFile::open(&path).and_then(|file| file.names());
+            let message = names.err().unwrap().to_string();
             for word in [&["x.records"], words].concat() {
                 assert!(message.contains(word), "{message}");
             }

@@ -3,7 +3,7 @@
 use gpu_rt::Wide;
 
 use super::format::{STRIP, Strip};
-use super::ranking::{Order, Ranking};
+use super::ranking::{Order, Rankings};
 
 /// The squared distance of two strips.
 #[inline(always)]
@@ -49,10 +49,9 @@ impl<'a> Queries<'a> {
 }
 
 /// A thread's share of the pairs of some records and all queries.
-pub(super) struct Compare<'a, R> {
+pub(super) struct Compare<'a> {
     pub(super) queries: Queries<'a>,
-    /// The matches of a query.
-    pub(super) ranking: R,
+    pub(super) rankings: Rankings<'a>,
     pub(super) order: Order,
     /// The greatest squared distance of a match.
     pub(super) limit: u32,
@@ -67,7 +66,31 @@ pub(super) struct Compare<'a, R> {
     pub(super) threads: usize,
 }
 
-impl<'a, R: Fn(usize) -> Ranking<'a>> Wide for Compare<'a, R> {
+impl<'a> Compare<'a> {
+    #[inline(always)]
+    fn record(&self, record: usize) -> Option<&'a [Strip]> {
+        self.records.get(record * self.stride..)?.get(..self.used)
+    }
+
+    #[inline(always)]
+    fn pair(&self, record: &[Strip], number: u32, query: usize) {
+        let ranking = self.rankings.of(query);
+        let bar = ranking.bar();
+        if self.order.key(0, number) >= bar {
+            return;
+        }
+        let limit = match self.order {
+            // A match as near as the bar's may still come before it.
+            Order::Best => self.limit.min((bar >> 32) as u32),
+            Order::First => self.limit,
+        };
+        if let Some(squared) = self.queries.distance(query, record, limit) {
+            ranking.insert(self.order.key(squared, number));
+        }
+    }
+}
+
+impl Wide for Compare<'_> {
     type Output = ();
 
     /// Neighbouring threads have the same record and neighbouring queries, as long as there are so many.
@@ -75,26 +98,14 @@ impl<'a, R: Fn(usize) -> Ranking<'a>> Wide for Compare<'a, R> {
     fn run(self) {
         let queries = self.queries.count;
         let (mut record, mut query) = (self.rank / queries, self.rank % queries);
-        while let Some(strips) = self.records.get(record * self.stride..).filter(|s| !s.is_empty())
-        {
+        while let Some(strips) = self.record(record) {
             let number = self.first + record as u32;
-            let ranking = (self.ranking)(query);
-            let bar = ranking.bar();
-            let limit = match self.order {
-                // A match as near as the bar's may still come before it.
-                Order::Best => self.limit.min((bar >> 32) as u32),
-                Order::First => self.limit,
-            };
-            if self.order.key(0, number) < bar
-                && let Some(squared) = self.queries.distance(query, &strips[..self.used], limit)
-            {
-                ranking.insert(self.order.key(squared, number));
+            while query < queries {
+                self.pair(strips, number, query);
+                query += self.threads;
             }
-            query += self.threads;
-            while query >= queries {
-                query -= queries;
-                record += 1;
-            }
+            record += query / queries;
+            query %= queries;
         }
     }
 }

@@ -7,7 +7,7 @@ use gpufs::{DeviceSlice, Errno, File, Fs, OpenOptions};
 
 use super::compare::{Compare, Queries};
 use super::format::{Header, Strip};
-use super::ranking::{Order, Ranking};
+use super::ranking::{Order, Rankings};
 
 /// A record file to look through.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -42,7 +42,7 @@ pub struct MatcherArgs {
     pub problems: DeviceSlice<u32>,
     /// What to look for: see [`Queries`].
     pub queries: DeviceSlice<Strip>,
-    /// [`MatcherArgs::keep`] zeroed words for each query: see [`Ranking`].
+    /// [`MatcherArgs::keep`] zeroed words for each query: see [`Ranking`](super::Ranking).
     pub matches: DeviceSlice<u64>,
     /// A zeroed word: pieces that were taken.
     pub taken: DeviceSlice<u64>,
@@ -59,12 +59,14 @@ pub struct MatcherArgs {
 }
 
 impl MatcherArgs {
-    fn ranking(&self, query: usize) -> Ranking<'_> {
-        let keep = self.keep as usize;
-        let words = self.matches.slice(query * keep, keep);
-        assert!(words.len() == keep, "the host gave too little room for matches");
-        // SAFETY: in range, zeroed by the host, and used as atomic words by every thread.
-        Ranking(unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), keep) })
+    fn rankings(&self) -> Rankings<'_> {
+        let (words, keep) = (self.matches.as_ptr().cast(), self.keep as usize);
+        assert!(
+            self.matches.len() == self.count as usize * keep,
+            "the host gave other room for matches"
+        );
+        // SAFETY: zeroed by the host, and used as atomic words by every thread.
+        Rankings { words: unsafe { core::slice::from_raw_parts(words, self.matches.len()) }, keep }
     }
 
     fn report(&self, database: usize, problem: u32) {
@@ -85,8 +87,9 @@ impl MatcherArgs {
     /// Whether no match of a record from `number` on would be kept, nor of any later one.
     fn is_settled(&self, warp: &Warp, number: u32) -> bool {
         let best = Order::from_raw(self.order).key(0, number);
+        let rankings = self.rankings();
         let mine = (warp.rank()..self.count).step_by(warp.size() as usize);
-        let open = mine.map(|query| self.ranking(query as usize)).any(|r| best < r.bar());
+        let open = mine.map(|query| rankings.of(query as usize)).any(|r| best < r.bar());
         ballot(warp.mask(), open) == 0
     }
 }
@@ -226,7 +229,7 @@ fn compare(
     let queries = Queries::new(unsafe { args.queries.as_slice() }, args.count as usize);
     wide(Compare {
         queries,
-        ranking: |query| args.ranking(query),
+        rankings: args.rankings(),
         order: Order::from_raw(args.order),
         limit: args.limit,
         // Pages and rooms are aligned to more than a strip is.

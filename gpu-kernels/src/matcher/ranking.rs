@@ -72,6 +72,20 @@ impl Ranking<'_> {
     }
 }
 
+/// Those of all queries, of `keep` words each.
+#[derive(Clone, Copy)]
+pub(super) struct Rankings<'a> {
+    pub(super) words: &'a [DeviceAtomicU64],
+    pub(super) keep: usize,
+}
+
+impl<'a> Rankings<'a> {
+    #[inline(always)]
+    pub(super) fn of(&self, query: usize) -> Ranking<'a> {
+        Ranking(&self.words[query * self.keep..(query + 1) * self.keep])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
