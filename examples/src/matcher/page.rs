@@ -6,6 +6,7 @@ use std::io::Cursor;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gpu_kernels::matcher::Shape;
+use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 
 use super::images;
@@ -30,15 +31,23 @@ pub fn picture(origin: &Origin, shape: Shape, record: &[u8]) -> Option<DynamicIm
     Some(if whole.width().max(whole.height()) > SIDE { whole.thumbnail(SIDE, SIDE) } else { whole })
 }
 
+/// More pixels than these are not kept to the bit: photographs would make large pages.
+const EXACT_PIXELS: u32 = 128 * 128;
+
 /// The image as a URI that needs no other file.
 fn data_uri(picture: &DynamicImage) -> String {
-    let mut png = Cursor::new(Vec::new());
-    let eight_bits = match picture.color().has_color() {
+    let picture = match picture.color().has_color() {
         true => DynamicImage::ImageRgb8(picture.to_rgb8()),
         false => DynamicImage::ImageLuma8(picture.to_luma8()),
     };
-    match eight_bits.write_to(&mut png, ImageFormat::Png) {
-        Ok(()) => format!("data:image/png;base64,{}", STANDARD.encode(png.into_inner())),
+    let mut bytes = Cursor::new(Vec::new());
+    let (kind, written) = if picture.width() * picture.height() > EXACT_PIXELS {
+        ("jpeg", picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 85)))
+    } else {
+        ("png", picture.write_to(&mut bytes, ImageFormat::Png))
+    };
+    match written {
+        Ok(()) => format!("data:image/{kind};base64,{}", STANDARD.encode(bytes.into_inner())),
         // It is in memory, so this does not come about.
         Err(_) => String::new(),
     }
@@ -116,7 +125,9 @@ pub fn page(
                 0 => "<b class=\"same\">Identical</b>".to_owned(),
                 _ => format!("<b>Distance {:.1}</b>", m.found.distance()),
             };
-            let caption = format!("{distance}<span>{}</span>", escape(&m.database));
+            // Long paths are broken between their parts first.
+            let database = escape(&m.database).replace('/', "/<wbr>");
+            let caption = format!("{distance}<span>{database}</span>");
             figure(&mut out, picture.as_ref(), &m.origin.name, &caption);
         }
         out.push_str("</div>\n</section>\n");
