@@ -47,7 +47,7 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 /// Measures the file system for GPU kernels beside its peers.
 #[derive(Parser)]
-#[command(after_help = "Files go to $BENCH_DIR, or target/bench-data: about 2.5 GiB.")]
+#[command(after_help = "Files go to $BENCH_DIR, or target/bench-data: about 4.5 GiB.")]
 struct Options {
     /// Measures whose names contain one of these; all without.
     names: Vec<String>,

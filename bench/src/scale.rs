@@ -15,6 +15,8 @@ pub(crate) struct Scale {
     pub(crate) sample: u64,
     /// Words in the dictionary.
     pub(crate) words: usize,
+    /// Images in the databases that are looked through.
+    pub(crate) images: u64,
     /// Requests of one round of a rate.
     pub(crate) requests: u64,
     /// The most threads.
@@ -32,6 +34,7 @@ impl Scale {
             corpus: 520_000_000,
             sample: 64,
             words: 58_000,
+            images: 1 << 19,
             requests: 1 << 20,
             threads: 65_536,
             dir: dir().join("full"),
@@ -46,6 +49,7 @@ impl Scale {
             corpus: 60_000_000,
             sample: 64,
             words: 58_000,
+            images: 1 << 15,
             requests: 1 << 18,
             threads: 65_536,
             dir: dir().join("quick"),
@@ -61,6 +65,7 @@ impl Scale {
             corpus: 100_000,
             sample: 4,
             words: 50,
+            images: 2048,
             requests: 4096,
             threads: 1024,
             dir: dir.to_owned(),

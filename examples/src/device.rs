@@ -1,8 +1,9 @@
 //! Command-line options that choose a device.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
-use gpu_host::{DeviceChoice, HostError, Module, Session, SessionBuilder};
+use gpu_host::{DeviceChoice, HostError, Module, Session, SessionBuilder, Stats};
 
 /// Which device runs the kernels, and where it has them from.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -34,4 +35,32 @@ pub struct OnePath {
     /// On which device.
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+/// A number of bytes with an optional suffix: `64K`, `1M`, `2G`.
+///
+/// # Errors
+/// A message.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
+        Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("'{text}' is not a size"))?;
+    number.checked_shl(shift).filter(|n| n >> shift == number).ok_or("too large".into())
+}
+
+/// Writes what a page cache counted, in two lines.
+///
+/// # Errors
+/// If `out` does not take them.
+pub fn write_stats(stats: &Stats, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "pages: {} hits, {} misses, {} evictions, {} bytes fetched",
+        stats.hits, stats.misses, stats.evictions, stats.bytes_fetched
+    )?;
+    writeln!(out, "requests: {} ({} opens)", stats.requests, stats.opens)
 }

@@ -4,4 +4,5 @@ pub mod device;
 pub mod failure;
 pub mod grep;
 pub mod load;
+pub mod matcher;
 pub mod serve;

@@ -5,6 +5,7 @@ pub mod echo;
 pub mod grep;
 pub mod http;
 pub mod ladder;
+pub mod matcher;
 pub mod probe;
 pub mod server;
 

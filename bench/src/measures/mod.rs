@@ -4,6 +4,7 @@ pub(crate) mod gpu;
 pub(crate) mod grep;
 pub(crate) mod hits;
 pub(crate) mod instructions;
+pub(crate) mod matcher;
 pub(crate) mod misses;
 pub(crate) mod requests;
 pub(crate) mod threads;
@@ -34,6 +35,7 @@ pub(crate) const ALL: &[Measure] = &[
     grep::LITERAL,
     grep::REGEX,
     grep::WORDS,
+    matcher::MATCHER,
     threads::MEMORY,
     threads::SCALE,
     instructions::COUNTS,

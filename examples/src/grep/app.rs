@@ -16,6 +16,7 @@ use super::locale::Locale;
 use super::run::{Input, Outcome, Progress, run};
 use super::settings::Output;
 use super::walk;
+use crate::device::write_stats;
 
 /// Runs grep with `arguments`, of which the first is the program's name; the exit status.
 pub fn grep(
@@ -154,10 +155,5 @@ fn print_stats(
         "searched: {files} files, {bytes} bytes in {seconds:.3} s ({rate:.2} GB/s), \
          {threads} threads a launch"
     )?;
-    writeln!(
-        err,
-        "pages: {} hits, {} misses, {} evictions, {} bytes fetched",
-        stats.hits, stats.misses, stats.evictions, stats.bytes_fetched
-    )?;
-    writeln!(err, "requests: {} ({} opens)", stats.requests, stats.opens)
+    write_stats(stats, err)
 }

@@ -13,7 +13,7 @@ use super::locale::Charset;
 use super::settings::{Binary, Colors, Output, Settings};
 use super::syntax::Dialect;
 use super::walk::{Directories, Glob, Selection};
-use crate::device::DeviceArgs;
+use crate::device::{DeviceArgs, parse_size};
 
 /// Search for PATTERNS in each FILE, with the threads of a GPU.
 ///
@@ -470,16 +470,4 @@ fn globs(args: &Args, matches: &ArgMatches) -> Result<Vec<Glob>, String> {
 
 fn c_string(text: &OsString) -> Result<CString, String> {
     CString::new(text.as_bytes()).map_err(|e| e.to_string())
-}
-
-/// A number of bytes with an optional suffix: `64K`, `1M`, `2G`.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let (digits, shift) = match text.as_bytes().last() {
-        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
-        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
-        Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    let number: u64 = digits.parse().map_err(|_| format!("'{text}' is not a size"))?;
-    number.checked_shl(shift).filter(|n| n >> shift == number).ok_or("too large".into())
 }
