@@ -6,6 +6,7 @@ pub(crate) mod hits;
 pub(crate) mod instructions;
 pub(crate) mod matcher;
 pub(crate) mod misses;
+pub(crate) mod net;
 pub(crate) mod requests;
 pub(crate) mod threads;
 
@@ -38,6 +39,9 @@ pub(crate) const ALL: &[Measure] = &[
     matcher::MATCHER,
     threads::MEMORY,
     threads::SCALE,
+    net::ECHO,
+    net::WIRE,
+    net::IDLE,
     instructions::COUNTS,
 ];
 
