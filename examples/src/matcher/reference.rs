@@ -13,7 +13,7 @@ use gpu_rt::{Wide, wide};
 use super::records::RecordFile;
 use super::search::{Match, SearchError, Task, decode, firsts};
 
-/// Bytes that a thread reads at a time, at least a record: what was fastest.
+/// Bytes that a thread reads at a time, at least a record: its core's own cache holds them.
 const PIECE: usize = 128 << 10;
 
 /// The matches of each query, best first, by `threads` threads. Queries are laid out as
