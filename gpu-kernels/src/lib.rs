@@ -5,8 +5,10 @@ pub mod echo;
 pub mod grep;
 pub mod http;
 pub mod ladder;
+pub mod matrix;
 pub mod probe;
 pub mod server;
+pub mod wire;
 
 /// The kernels as PTX; empty where no toolchain can compile for the GPU.
 #[cfg(feature = "ptx")]

@@ -111,6 +111,14 @@ impl Server {
         })
     }
 
+    /// As [`Server::start`], for servers that wait for connections rather than events.
+    ///
+    /// # Errors
+    /// Why it cannot listen, for all groups.
+    pub fn listen_only<G: Group>(&self, group: &G, first: bool) -> Result<TcpListener, Errno> {
+        self.start(group, first).map(|serving| serving.listener)
+    }
+
     fn listen<G: Group>(&self, group: &G) -> Result<(), Errno> {
         let listener =
             TcpListener::bind_with_backlog(group, &self.net, self.addr, self.backlog.max(1))?;

@@ -5,6 +5,7 @@ pub(crate) mod grep;
 pub(crate) mod hits;
 pub(crate) mod instructions;
 pub(crate) mod misses;
+pub(crate) mod net;
 pub(crate) mod requests;
 pub(crate) mod threads;
 
@@ -36,6 +37,9 @@ pub(crate) const ALL: &[Measure] = &[
     grep::WORDS,
     threads::MEMORY,
     threads::SCALE,
+    net::ECHO,
+    net::WIRE,
+    net::IDLE,
     instructions::COUNTS,
 ];
 
