@@ -72,6 +72,7 @@ fn serve(cli: &Cli, addr: SocketAddr) -> Result<(), Failure> {
 }
 
 fn measure(cli: &Cli, addr: SocketAddr) -> Result<(), Failure> {
+    gpu_examples::serve::raise_descriptor_limit();
     let load = Load {
         connections: cli.clients.max(1),
         size: cli.size.max(1),

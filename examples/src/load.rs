@@ -99,7 +99,10 @@ pub fn run(addr: SocketAddr, load: &Load) -> io::Result<Report> {
     while connections.iter().any(|c| going || c.received < c.sent || !c.begun.is_empty()) {
         going = Instant::now() < until;
         let patience = rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 };
-        epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), Some(&patience))?;
+        match epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), Some(&patience)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            outcome => outcome?,
+        };
         if events.is_empty() {
             return Err(io::Error::new(ErrorKind::TimedOut, "nothing came back for ten seconds"));
         }
@@ -137,6 +140,7 @@ impl Connection {
                 }
                 Ok(n) => n,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e),
             };
             let mut done = 0;
@@ -189,6 +193,7 @@ impl Connection {
             match self.stream.write(&patterns[at..at + len]) {
                 Ok(n) => self.sent += n as u64,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => full = true,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
             if full && in_message == 0 {

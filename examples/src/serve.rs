@@ -70,6 +70,18 @@ impl ServeArgs {
     }
 }
 
+/// Lets this process have as many descriptors as it may: a connection takes one.
+pub fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the struct lives; a failure changes nothing.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}
+
 /// A server that runs.
 pub struct Running {
     /// Where it listens.
@@ -91,6 +103,7 @@ impl Running {
         addr: SocketAddr,
         arguments: impl FnOnce(Server) -> A,
     ) -> Result<Running, Failure> {
+        raise_descriptor_limit();
         let shared = session.alloc::<u64>(SHARED_WORDS)?;
         let server = Server {
             net: session.net(),

@@ -268,6 +268,11 @@ impl Net {
         match sock.kind {
             Kind::Listener => {
                 self.listeners.remove(handle, self);
+                if let Some(fd) = sock.fd() {
+                    // Nobody gets through from here on; the descriptor goes when its task has ended.
+                    // SAFETY: the socket keeps it open.
+                    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+                }
                 for waiting in sock.not_taken() {
                     self.close(waiting).ok();
                 }

@@ -1,0 +1,320 @@
+//! Sockets with a mock device at the other end: grants, hostile indices, detaching.
+
+mod common;
+
+use bytemuck::Zeroable;
+use common::{CALL, CONFIG, Rig, options};
+use gpu_abi::request::CELL_NONE;
+use gpu_abi::socket::{Accepted, Datagram, NetAddr, state, wake};
+use gpu_abi::{Errno, Op, Request};
+use host_daemon::{EngineChoice, Grant, NetGrant, Reach, RegionConfig};
+use proptest::prelude::*;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const RING: u32 = 4096;
+const SOCKETS: RegionConfig = RegionConfig { sockets: 6, socket_ring: RING, pollers: 2, ..CONFIG };
+
+fn rig(net: NetGrant) -> Rig {
+    Rig::new(options(EngineChoice::Pread), SOCKETS, Grant { net, ..Grant::default() })
+}
+
+fn loopback() -> NetAddr {
+    NetAddr::v4([127, 0, 0, 1], 0)
+}
+
+/// What the mock device does with sockets. It keeps no copies of its own indices: it believes the region.
+struct Device<'a>(&'a mut Rig);
+
+impl Device<'_> {
+    fn with_addr(&mut self, op: Op, addr: NetAddr, path: &[u8], handle: u32) -> Result<u32, Errno> {
+        let bytes = [bytemuck::bytes_of(&addr), path].concat();
+        self.0.fill(0, &bytes);
+        let request =
+            Request { offset: 8, ..self.0.with_buffer(op, 0, handle, bytes.len() as u32) };
+        self.0.call(request).result().map(|handle| handle as u32)
+    }
+
+    fn listen(&mut self) -> (u32, SocketAddr) {
+        let handle = self.with_addr(Op::Listen, loopback(), &[], 0).unwrap();
+        (handle, self.local(handle))
+    }
+
+    fn words(&self, handle: u32) -> &'static gpu_abi::socket::Socket<gpu_abi::HostAtomics> {
+        self.0.region.socket(handle & 7).unwrap()
+    }
+
+    fn local(&self, handle: u32) -> SocketAddr {
+        let words = self.words(handle).names.local.each_ref();
+        let words = words.map(|word| word.load(Ordering::Relaxed));
+        bytemuck::cast::<_, NetAddr>(words).to_std().unwrap()
+    }
+
+    /// Waits until a word of the region is something else than `seen`.
+    fn changed(&self, word: &AtomicU32, seen: u32) -> u32 {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let now = word.load(Ordering::Acquire);
+            if now != seen {
+                return now;
+            }
+            assert!(Instant::now() < until, "a word stays {seen}");
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    fn accept(&self, listener: u32) -> u32 {
+        let words = self.words(listener);
+        let head = words.device.rx_head.load(Ordering::Relaxed);
+        self.changed(&words.host.rx_tail, head);
+        let (_, rx) = self.0.region.socket_rings(listener & 7).unwrap();
+        // SAFETY: a record of the ring, which the host has published.
+        let record = unsafe { rx.add((head % RING) as usize).cast::<Accepted>().read_unaligned() };
+        words.device.rx_head.store(head.wrapping_add(8), Ordering::Release);
+        record.handle
+    }
+
+    fn send(&mut self, handle: u32, bytes: &[u8]) {
+        let words = self.words(handle);
+        let tail = words.device.tx_tail.load(Ordering::Relaxed);
+        let (tx, _) = self.0.region.socket_rings(handle & 7).unwrap();
+        for (i, byte) in bytes.iter().enumerate() {
+            // SAFETY: within the ring.
+            unsafe { tx.add(tail.wrapping_add(i as u32) as usize % RING as usize).write(*byte) };
+        }
+        words.device.tx_tail.store(tail.wrapping_add(bytes.len() as u32), Ordering::Release);
+        self.wake(handle, wake::TX);
+    }
+
+    fn wake(&mut self, handle: u32, flags: u8) {
+        let request =
+            Request { op: Op::Wake as u8, flags, cell: CELL_NONE, handle, ..Request::zeroed() };
+        self.0.post(request);
+        let nop = Request { op: Op::Nop as u8, cell: CALL, ..Request::zeroed() };
+        self.0.call(nop);
+    }
+
+    fn close(&mut self, handle: u32) -> Result<u64, Errno> {
+        let request =
+            Request { op: Op::CloseSocket as u8, cell: CALL, handle, ..Request::zeroed() };
+        self.0.call(request).result()
+    }
+}
+
+fn connect(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+#[test]
+fn n14_a_grant_is_kept_to() {
+    let mut none = rig(NetGrant::NONE);
+    let listen = |rig: &mut Rig, addr| Device(rig).with_addr(Op::Listen, addr, &[], 0);
+    assert_eq!(listen(&mut none, loopback()), Err(Errno::EPERM));
+    let mut near = rig(NetGrant { reach: Reach::Loopback, sockets: 2, unix: false });
+    let everywhere = NetAddr::v4([0; 4], 0);
+    assert_eq!(listen(&mut near, everywhere), Err(Errno::EPERM));
+    let far = NetAddr::v4([192, 0, 2, 1], 80);
+    assert_eq!(Device(&mut near).with_addr(Op::Connect, far, &[], 0), Err(Errno::EPERM));
+    let unix = NetAddr::unix(5);
+    assert_eq!(Device(&mut near).with_addr(Op::Connect, unix, b"/none", 0), Err(Errno::EPERM));
+    assert!(listen(&mut near, loopback()).is_ok() && listen(&mut near, loopback()).is_ok());
+    assert_eq!(listen(&mut near, loopback()), Err(Errno::EMFILE));
+
+    let root = tempfile::tempdir().unwrap();
+    let grant = Grant { root: Some(root.path().into()), ..Grant::default() };
+    let mut rooted = Rig::new(options(EngineChoice::Pread), SOCKETS, grant);
+    assert_eq!(Device(&mut rooted).with_addr(Op::Listen, unix, b"/sock", 0), Err(Errno::EPERM));
+    let grant = Grant { read_only: true, ..Grant::default() };
+    let mut reading = Rig::new(options(EngineChoice::Pread), SOCKETS, grant);
+    assert_eq!(Device(&mut reading).with_addr(Op::Listen, unix, b"/sock", 0), Err(Errno::EROFS));
+}
+
+#[test]
+fn n4_an_index_that_cannot_be_ends_that_connection_and_no_other() {
+    let mut rig = rig(NetGrant::default());
+    let mut device = Device(&mut rig);
+    let (listener, addr) = device.listen();
+    let (mut bad, mut good) = (connect(addr), connect(addr));
+    let (first, second) = (device.accept(listener), device.accept(listener));
+    let words = device.words(first);
+    words.device.tx_tail.fetch_add(RING + 1, Ordering::Relaxed);
+    device.wake(first, wake::TX);
+    assert_eq!(words.host.errno.load(Ordering::Acquire), Errno::EPROTO.raw());
+    let ended = state::RX_ENDED | state::TX_ENDED;
+    assert_eq!(words.host.state.load(Ordering::Acquire) & ended, ended);
+    // The other one serves on.
+    good.write_all(b"still here").unwrap();
+    let words = device.words(second);
+    device.changed(&words.host.rx_tail, words.device.rx_head.load(Ordering::Relaxed));
+    device.send(second, b"so am I");
+    let mut buf = [0; 7];
+    good.read_exact(&mut buf).unwrap();
+    assert_eq!(&buf, b"so am I");
+    device.close(first).unwrap();
+    assert_eq!(bad.read(&mut buf).unwrap_or(0), 0);
+}
+
+#[test]
+fn n4_an_rx_index_that_cannot_be_ends_the_connection() {
+    let mut rig = rig(NetGrant::default());
+    let mut device = Device(&mut rig);
+    let (listener, addr) = device.listen();
+    let mut peer = connect(addr);
+    let handle = device.accept(listener);
+    let words = device.words(handle);
+    words.device.rx_head.fetch_add(7, Ordering::Relaxed);
+    peer.write_all(b"x").unwrap();
+    assert_eq!(device.changed(&words.host.errno, 0), Errno::EPROTO.raw());
+}
+
+#[test]
+fn n2_handles_end_when_closed_and_forged_ones_are_none() {
+    let mut rig = rig(NetGrant::default());
+    let mut device = Device(&mut rig);
+    let (listener, addr) = device.listen();
+    let mut peer = connect(addr);
+    let handle = device.accept(listener);
+    device.close(handle).unwrap();
+    for forged in [0, 1, 7, handle, handle + 8, u32::MAX, listener + 8] {
+        assert_eq!(device.close(forged), Err(Errno::EBADF), "{forged}");
+        device.wake(forged, wake::TX | wake::RX | wake::WATCH);
+    }
+    assert_eq!(peer.read(&mut [0; 4]).unwrap(), 0);
+    device.close(listener).unwrap();
+    assert!(TcpStream::connect(addr).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn n8_connections_that_nobody_took_are_closed_with_their_listener() {
+    let mut rig = rig(NetGrant::default());
+    let mut device = Device(&mut rig);
+    let (listener, addr) = device.listen();
+    let mut peers = [connect(addr), connect(addr), connect(addr)];
+    let words = device.words(listener);
+    let head = words.device.rx_head.load(Ordering::Relaxed);
+    while words.host.rx_tail.load(Ordering::Acquire) != head.wrapping_add(24) {
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    let taken = device.accept(listener);
+    device.close(listener).unwrap();
+    for peer in &mut peers[1..] {
+        assert_eq!(peer.read(&mut [0; 4]).unwrap(), 0);
+    }
+    device.send(taken, b"mine");
+    let mut buf = [0; 4];
+    peers[0].read_exact(&mut buf).unwrap();
+    assert_eq!(&buf, b"mine");
+}
+
+#[test]
+fn n10_a_datagram_that_cannot_be_ends_its_socket() {
+    let mut rig = rig(NetGrant::default());
+    let mut device = Device(&mut rig);
+    let handle = device.with_addr(Op::Bind, loopback(), &[], 0).unwrap();
+    let head = Datagram { len: 60_000, reserved: 0, addr: loopback() };
+    device.send(handle, bytemuck::bytes_of(&head));
+    assert_eq!(device.words(handle).host.errno.load(Ordering::Acquire), Errno::EPROTO.raw());
+}
+
+#[test]
+fn h3_nothing_is_written_after_detaching_and_peers_see_the_end() {
+    let mut rig = rig(NetGrant::default());
+    let (peer, words) = {
+        let mut device = Device(&mut rig);
+        let (listener, addr) = device.listen();
+        let peer = connect(addr);
+        let handle = device.accept(listener);
+        (peer, device.words(handle))
+    };
+    let mut peer = peer;
+    rig.client.take();
+    let before = words.host.rx_tail.load(Ordering::Relaxed);
+    let _ = peer.write_all(b"too late");
+    let ended = peer.read(&mut [0; 4]);
+    assert!(matches!(ended, Ok(0) | Err(_)));
+    assert_eq!(words.host.rx_tail.load(Ordering::Relaxed), before);
+}
+
+#[test]
+fn n9_a_connection_is_made_or_refused_with_the_reason() {
+    let mut rig = rig(NetGrant::default());
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut device = Device(&mut rig);
+    let handle = device.with_addr(Op::Connect, addr.into(), &[], 0).unwrap();
+    let (mut peer, from) = listener.accept().unwrap();
+    assert_eq!(device.local(handle), from);
+    device.send(handle, b"hello");
+    device.close(handle).unwrap();
+    let mut all = String::new();
+    peer.read_to_string(&mut all).unwrap();
+    assert_eq!(all, "hello", "what was sent goes out before the end");
+    drop(listener);
+    let refused = device.with_addr(Op::Connect, addr.into(), &[], 0);
+    assert_eq!(refused, Err(Errno::ECONNREFUSED));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
+    /// Whatever the device writes into its words, and whatever it asks for, the daemon goes on, and
+    /// another client's connection is served.
+    #[test]
+    fn n4_no_words_of_the_device_break_the_daemon(
+        steps in proptest::collection::vec((0u8..9, 0u32..8, any::<u32>(), any::<u64>()), 1..60),
+    ) {
+        let mut wild = rig(NetGrant { reach: Reach::Loopback, ..NetGrant::default() });
+        let addr = {
+            let mut device = Device(&mut wild);
+            let (_, addr) = device.listen();
+            device.with_addr(Op::Bind, loopback(), &[], 0).ok();
+            addr
+        };
+        let mut peers = Vec::new();
+        for (what, index, value, wide) in steps {
+            let Some(words) = wild.region.socket(index % 6) else { unreachable!() };
+            let near = words.device.tx_tail.load(Ordering::Relaxed).wrapping_add(value % 5000);
+            match what {
+                0 => words.device.tx_tail.store(near, Ordering::Release),
+                1 => words.device.tx_tail.store(value, Ordering::Release),
+                2 => words.device.rx_head.store(value, Ordering::Release),
+                3 => words.device.watch.store(value, Ordering::Release),
+                4 => wild.region.queue(index % 2).unwrap().device.head.store(value, Ordering::Release),
+                5 => {
+                    let handle = words.host.handle.load(Ordering::Relaxed);
+                    let flags = (value % 8) as u8;
+                    Device(&mut wild).wake(handle, flags);
+                }
+                6 => {
+                    let handle = words.host.handle.load(Ordering::Relaxed);
+                    let mut request: Request = bytemuck::cast([wide; 8]);
+                    request.op = 32 + (value % 9) as u8;
+                    request.cell = CALL;
+                    (request.flags, request.reserved0, request.path_len) = ((wide % 4) as u8, 0, 0);
+                    (request.reserved, request.handle) = ([0; 5], handle);
+                    request.window = 0;
+                    wild.call(request);
+                }
+                // Not for long, if its listener has been spoilt.
+                7 => peers.push(TcpStream::connect_timeout(&addr, Duration::from_millis(20))),
+                _ => {
+                    if let Some(Ok(peer)) = peers.last_mut() {
+                        let _ = peer.write_all(&[7; 5000][..(value % 5000) as usize]);
+                    }
+                }
+            }
+        }
+        let mut calm = rig(NetGrant::default());
+        let mut device = Device(&mut calm);
+        let (listener, addr) = device.listen();
+        let mut peer = connect(addr);
+        let handle = device.accept(listener);
+        device.send(handle, b"unharmed");
+        let mut buf = [0; 8];
+        peer.read_exact(&mut buf).unwrap();
+        prop_assert_eq!(&buf, b"unharmed");
+    }
+}
