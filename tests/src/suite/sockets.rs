@@ -211,8 +211,9 @@ pub fn errors_are_those_of_std_net<P: Policy>(backend: &Backend) {
         assert_eq!(results[..12], expected, "group {group}");
         let std = TcpStream::connect(free).unwrap_err();
         assert_eq!(std.kind(), ErrorKind::ConnectionRefused);
+        // Nobody waits for what is closed, but the next group needs all of them.
+        assert_all_free(&bench);
     }
-    assert_all_free(&bench);
 }
 
 /// Time is up, or there is no waiting at all.
@@ -451,7 +452,8 @@ pub fn names_are_looked_up<P: Policy>(backend: &Backend) {
 pub fn many_are_waited_for<P: Policy>(backend: &Backend) {
     let Some(bench) = bench::<P>(backend, 16) else { return };
     for group in GROUPS {
-        let mut ops = vec![op(WATCH, 0)];
+        // Not `WATCH`: the first may have come by then.
+        let mut ops = vec![op(ADD, 0)];
         for i in 1..=8 {
             ops.push(op(WAIT, 0));
             ops.push(op(ACCEPT, i).from(0));
