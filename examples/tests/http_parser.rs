@@ -48,6 +48,7 @@ fn outcome(bytes: &Bytes<'_>) -> (u16, usize, Vec<u8>, bool) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
     #[test]
     fn a_request_is_the_same_wherever_the_ring_wraps(all in pieces(), cut in any::<prop::sample::Index>()) {
         let (first, second) = all.split_at(cut.index(all.len() + 1));
