@@ -83,7 +83,7 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 
 fn tree() -> (tempfile::TempDir, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
-    let large: Vec<u8> = (0..300_000u32).map(|i| (i / 7 ^ i) as u8).collect();
+    let large: Vec<u8> = (0..300_000u32).map(|i| ((i / 7) ^ i) as u8).collect();
     std::fs::create_dir_all(dir.path().join("root/sub dir/empty")).unwrap();
     let root = dir.path().join("root");
     std::fs::write(root.join("a.txt"), b"hello\n").unwrap();
