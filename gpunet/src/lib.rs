@@ -35,6 +35,8 @@
 
 mod buf;
 pub mod layout;
+#[cfg(all(test, loom))]
+mod models;
 pub mod net;
 mod open;
 pub mod poll;

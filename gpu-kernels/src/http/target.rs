@@ -85,6 +85,9 @@ pub fn resolve(target: &Bytes<'_>) -> Result<Path, u16> {
                 }
                 let ends_with_slash = path.len > 0 && path.bytes[path.len - 1] == b'/';
                 if other.is_none() {
+                    if path.len == 0 {
+                        return Err(400);
+                    }
                     path.is_dir = ends_with_slash;
                     if ends_with_slash && path.len > 1 {
                         path.len -= 1;
