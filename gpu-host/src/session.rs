@@ -255,8 +255,8 @@ impl SessionBuilder {
 
         let served = Arc::new(Served { client, region, window });
         device.start(Service::new(served.clone(), daemon_mode));
-        let stats = base + mount_layout.stats();
-        Ok(Session { device, served, daemon, mount: base, stats, policies: PhantomData })
+        let layout = mount_layout;
+        Ok(Session { device, served, daemon, mount: base, layout, policies: PhantomData })
     }
 }
 
@@ -272,8 +272,7 @@ pub struct Session<I: PageIndex = HashIndex, E: Eviction = Clock> {
     served: Arc<Served>,
     daemon: Daemon,
     mount: u64,
-    /// Where the mount counts.
-    stats: u64,
+    layout: MountLayout,
     policies: PhantomData<fn() -> (I, E)>,
 }
 
@@ -290,6 +289,11 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
         // SAFETY: the header was written for this `I`; mount and region live with the session, whose
         // device ends all launches before they go.
         unsafe { Fs::from_addr(self.mount) }
+    }
+
+    /// How the mount is laid out in device memory.
+    pub fn layout(&self) -> &MountLayout {
+        &self.layout
     }
 
     /// The device.
@@ -355,7 +359,10 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
         let mut lines = [[0u64; STATS_WORDS]; STATS_LINES];
         // SAFETY: the mount's own counters. Kernels may count on: words are read whole or not yet
         // counted.
-        unsafe { self.device.read(self.stats, bytemuck::cast_slice_mut(&mut lines))? };
+        unsafe {
+            self.device
+                .read(self.mount + self.layout.stats(), bytemuck::cast_slice_mut(&mut lines))?
+        };
         Ok(Stats::sum_counts(lines.into_iter()))
     }
 

@@ -3,7 +3,9 @@
 
 pub mod grep;
 pub mod ladder;
+pub mod own_eviction;
 pub mod probe;
+pub mod writes;
 
 /// The kernels as PTX; empty where no toolchain can compile for the GPU.
 #[cfg(feature = "ptx")]

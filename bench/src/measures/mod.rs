@@ -4,9 +4,12 @@ pub(crate) mod gpu;
 pub(crate) mod grep;
 pub(crate) mod hits;
 pub(crate) mod instructions;
+pub(crate) mod merging;
 pub(crate) mod misses;
 pub(crate) mod requests;
 pub(crate) mod threads;
+pub(crate) mod typed;
+pub(crate) mod writes;
 
 use crate::Result;
 use crate::row::Row;
@@ -31,6 +34,11 @@ pub(crate) const ALL: &[Measure] = &[
     misses::SEQUENTIAL,
     misses::RANDOM,
     hits::HITS,
+    writes::SEQUENTIAL,
+    writes::RANDOM,
+    typed::VIEW,
+    merging::MERGE,
+    merging::METADATA,
     grep::LITERAL,
     grep::REGEX,
     grep::WORDS,
