@@ -34,7 +34,7 @@ built = [m["executable"] for m in map(json.loads, sys.stdin) if m.get("executabl
 print(built[-1])')
     strip -o "$dir/bin/conformance" "$test"
     local example
-    for example in 01_hello_file 02_count_lines 03_list_dir 04_async_read grep; do
+    for example in 01_hello_file 02_count_lines 03_list_dir 04_async_read 05_own_eviction 06_write_file grep; do
         strip -o "$dir/bin/$example" "$target/release/examples/$example"
     done
     strip -o "$dir/bin/bench" "$target/release/bench"

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::scale::Scale;
+use gpu_kernels::writes::word;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -11,14 +12,6 @@ use std::path::{Path, PathBuf};
 pub(crate) struct DataFile {
     path: PathBuf,
     len: u64,
-}
-
-/// The word with this number: splitmix64, so that each can be told without those before it.
-fn word(number: u64) -> u64 {
-    let mut z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 impl DataFile {

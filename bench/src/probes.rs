@@ -25,6 +25,8 @@ pub(crate) struct Work {
     pub(crate) len: u64,
     /// Pages leave the cache after their use.
     pub(crate) once: bool,
+    /// What tells this run's bytes from those of others.
+    pub(crate) mark: u64,
     /// Memory to copy from.
     pub(crate) source: DeviceSlice<u8>,
     /// A buffer for each group.
@@ -34,7 +36,7 @@ pub(crate) struct Work {
 impl Default for Work {
     fn default() -> Self {
         let none = DeviceSlice::new(0, 0);
-        Work { work: 0, len: 0, once: false, source: none, buffers: none }
+        Work { work: 0, len: 0, once: false, mark: 0, source: none, buffers: none }
     }
 }
 
@@ -74,6 +76,7 @@ impl Probes {
             work: work.work,
             len: work.len,
             once: work.once.into(),
+            mark: work.mark,
         }
     }
 
@@ -186,6 +189,7 @@ fn since(before: &Stats, after: &Stats) -> Stats {
         opens: after.opens - before.opens,
         writebacks: after.writebacks - before.writebacks,
         bytes_written: after.bytes_written - before.bytes_written,
+        runs: after.runs - before.runs,
     }
 }
 

@@ -325,8 +325,8 @@ impl SessionBuilder {
 
         let served = Arc::new(Served { client, region, window });
         device.start(Service::new(served.clone(), daemon_mode));
-        let stats = base + mount_layout.stats();
-        Ok(Session { device, served, daemon, mount: base, net, stats, policies: PhantomData })
+        let layout = mount_layout;
+        Ok(Session { device, served, daemon, mount: base, net, layout, policies: PhantomData })
     }
 }
 
@@ -344,8 +344,7 @@ pub struct Session<I: PageIndex = HashIndex, E: Eviction = Clock> {
     mount: u64,
     /// Where the sockets' header is.
     net: Option<u64>,
-    /// Where the mount counts.
-    stats: u64,
+    layout: MountLayout,
     policies: PhantomData<fn() -> (I, E)>,
 }
 
@@ -397,6 +396,11 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
     /// What [`Session::ask_to_end`] does, to be done by another thread: a handler of Ctrl-C, say.
     pub fn ender(&self) -> Ender {
         Ender { served: self.served.clone() }
+    }
+
+    /// How the mount is laid out in device memory.
+    pub fn layout(&self) -> &MountLayout {
+        &self.layout
     }
 
     /// The device.
@@ -462,7 +466,10 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
         let mut lines = [[0u64; STATS_WORDS]; STATS_LINES];
         // SAFETY: the mount's own counters. Kernels may count on: words are read whole or not yet
         // counted.
-        unsafe { self.device.read(self.stats, bytemuck::cast_slice_mut(&mut lines))? };
+        unsafe {
+            self.device
+                .read(self.mount + self.layout.stats(), bytemuck::cast_slice_mut(&mut lines))?
+        };
         Ok(Stats::sum_counts(lines.into_iter()))
     }
 

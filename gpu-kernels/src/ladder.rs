@@ -147,3 +147,35 @@ fn add_up_two_parts(args: &OneFile) -> Result<(), Errno> {
     file.close(&Thread).ok();
     Ok(())
 }
+
+/// Bytes of a [`write_file`] record, line end included.
+pub const RECORD: usize = 32;
+
+/// 06: every thread writes its record to one file, the last one to do so makes it durable.
+/// `out` = [threads that have written, errors].
+#[kernel]
+pub fn write_file(args: OneFile) {
+    if let Err(e) = write_record(&args) {
+        log!("{e}");
+        args.out(1).fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn write_record(args: &OneFile) -> Result<(), Errno> {
+    // The first thread makes the file; the others open what it made, most of them without a request.
+    let file = args.fs.open(&Thread, args.path(), OpenOptions::new().create())?;
+    let mut record = *b"thread 00000 wrote this line   \n";
+    let mut rest = thread::index();
+    for digit in record[7..12].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    // Records of many threads share a page; each thread's bytes are written, and no others.
+    file.write_at(&Thread, &record[..], thread::index() * RECORD as u64)?;
+    // Release and acquire, with the same of the others: their records come before the last one's `sync`.
+    let written = args.out(0).fetch_add(1, Ordering::AcqRel) + 1;
+    if written == thread::count() {
+        file.sync(&Thread)?;
+    }
+    file.close(&Thread)
+}

@@ -7,9 +7,11 @@ pub mod http;
 pub mod ladder;
 pub mod matcher;
 pub mod matrix;
+pub mod own_eviction;
 pub mod probe;
 pub mod server;
 pub mod wire;
+pub mod writes;
 
 /// The kernels as PTX; empty where no toolchain can compile for the GPU.
 #[cfg(feature = "ptx")]

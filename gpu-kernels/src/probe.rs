@@ -26,6 +26,8 @@ pub struct Probe {
     pub len: u64,
     /// Not 0: the file's pages are used once, and leave the cache after that.
     pub once: u64,
+    /// What tells this launch's bytes from those of others, for kernels that write.
+    pub mark: u64,
 }
 
 /// Place in `out`: the next piece of work.
@@ -36,6 +38,8 @@ pub const ANSWER: usize = 1;
 pub const FAILURES: usize = 2;
 /// Place in `out`: while it is 0, [`park`]ed threads wait.
 pub const GATE: usize = 3;
+/// Place in `out`: groups that have come to their end.
+pub const ENDED: usize = 4;
 /// Place in `out`: the first sample.
 pub const SAMPLES: usize = 8;
 
@@ -43,7 +47,7 @@ pub const SAMPLES: usize = 8;
 const PARK_NS: u64 = 3_600_000_000_000;
 
 impl Probe {
-    fn word(&self, index: usize) -> &DeviceAtomicU64 {
+    pub(crate) fn word(&self, index: usize) -> &DeviceAtomicU64 {
         assert!(index < self.out.len(), "the host gave too few places for results");
         // SAFETY: in range, zeroed by the host, and used as an atomic word by every thread.
         unsafe { &*self.out.as_ptr().add(index).cast::<DeviceAtomicU64>() }
@@ -56,7 +60,7 @@ impl Probe {
     }
 
     /// Hands out the numbers below `work`, each once.
-    fn next<G: Group>(&self, group: &G) -> Option<u64> {
+    pub(crate) fn next<G: Group>(&self, group: &G) -> Option<u64> {
         let mut n = 0;
         if group.is_leader() {
             n = self.word(NEXT).fetch_add(1, Ordering::Relaxed);
@@ -65,24 +69,31 @@ impl Probe {
         (n < self.work).then_some(n)
     }
 
-    fn check<T>(&self, outcome: Result<T, Errno>) -> Option<T> {
+    pub(crate) fn check<T>(&self, outcome: Result<T, Errno>) -> Option<T> {
         if outcome.is_err() {
             self.word(FAILURES).fetch_add(1, Ordering::Relaxed);
         }
         outcome.ok()
     }
 
-    fn add<G: Group>(&self, group: &G, value: u64) {
+    pub(crate) fn add<G: Group>(&self, group: &G, value: u64) {
         if group.is_leader() {
             self.word(ANSWER).fetch_add(value, Ordering::Relaxed);
         }
     }
 
     fn open<G: Group>(&self, group: &G) -> Option<gpufs::File> {
+        let options = OpenOptions::new();
+        self.open_with(group, if self.once != 0 { options.once() } else { options })
+    }
+
+    pub(crate) fn open_with<G: Group>(
+        &self,
+        group: &G,
+        options: OpenOptions,
+    ) -> Option<gpufs::File> {
         // SAFETY: the host wrote the path before the launch and leaves it alone until its end.
         let path = unsafe { self.path.as_slice() };
-        let options = OpenOptions::new();
-        let options = if self.once != 0 { options.once() } else { options };
         self.check(self.fs.open(group, path, options))
     }
 
@@ -137,13 +148,13 @@ fn scan<G: Group>(args: &Probe, group: &G, pick: impl Fn(u64, u64) -> u64) {
 }
 
 /// One after the other, around and around.
-fn in_order(n: u64, pages: u64) -> u64 {
+pub(crate) fn in_order(n: u64, pages: u64) -> u64 {
     n % pages
 }
 
 /// In an order that jumps about: a permutation, if the number of pages is a power of two, since the
 /// multiplier is odd.
-fn about(n: u64, pages: u64) -> u64 {
+pub(crate) fn about(n: u64, pages: u64) -> u64 {
     n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % pages
 }
 
@@ -189,7 +200,7 @@ pub fn random_pages_by_warps(args: Probe) {
 }
 
 /// The buffer of group `number`.
-fn buffer(args: &Probe, number: u64) -> DeviceSlice<u8> {
+pub(crate) fn buffer(args: &Probe, number: u64) -> DeviceSlice<u8> {
     let buffer = args.buffers.slice((number * args.len) as usize, args.len as usize);
     assert!(buffer.len() as u64 == args.len, "the host gave too few buffers");
     buffer

@@ -446,7 +446,9 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// BUSY frame → READY with one pin, in the index; the cell is given back.
     pub(crate) fn publish_page(&self, key: PageKey, cell: u32, page: Page) {
-        self.frames()[page.frame as usize].publish(key, page.len, 1);
+        let frame = &self.frames()[page.frame as usize];
+        E::filled(self.policy(), frame);
+        frame.publish(key, page.len, 1);
         self.pages().replace(key, Entry::in_flight(cell), Entry::frame(page.frame));
         self.retire(cell);
     }

@@ -318,6 +318,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 slot_size / size_of::<Run>() * size_of::<Run>() - len
             };
             let buf = x.slot_at + at as u64;
+            self.count(Count::Runs, x.runs.into());
             Request { op: Op::WriteRuns as u8, buf, len: len as u32, ..request }
         };
         self.count(Count::Writebacks, 1);

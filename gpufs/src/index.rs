@@ -1,4 +1,10 @@
 //! Where a page is: look-up structures, chosen at compile time.
+//!
+//! An application may bring its own: a `Copy` handle on the memory that the mount gives it, which implements
+//! [`PageIndex`] and is named where the file system is mounted (`Session::builder().build_with::<Mine, Clock>()`)
+//! and in the types of kernels that use it (`Fs<Mine>`). To keep an [`Entry`] is to keep its
+//! [number](Entry::number) and [whether it is in flight](Entry::is_in_flight). The conformance suite tries the
+//! rules below with any index: `tests/src/policy.rs` has the list.
 
 pub mod hash;
 pub mod radix;

@@ -221,6 +221,14 @@ impl MountLayout {
         self.data
     }
 
+    /// Bytes of it that the page cache has for its frames: the look-up structure, the frame table, and the maps
+    /// of dirty bytes with what tells which of those are free.
+    pub fn cache_metadata(&self) -> usize {
+        let h = &self.header;
+        // Each of these pairs of parts lies together: see `new`.
+        ((h.names - h.pages) + (h.file_bits - h.map_bits)) as usize
+    }
+
     /// Where the mount's counters lie, from its base: [`STATS_LINES`]
     /// lines of eight words.
     pub fn stats(&self) -> u64 {

@@ -27,6 +27,7 @@ pub(crate) enum Count {
     Opens = 7,
     Writebacks = 8,
     BytesWritten = 9,
+    Runs = 10,
 }
 
 impl StatsLine {
@@ -59,6 +60,8 @@ pub struct Stats {
     pub writebacks: u64,
     /// Bytes that went to files.
     pub bytes_written: u64,
+    /// Records ([`Run`](gpu_abi::request::Run)) of the tables that went with requests of several pieces.
+    pub runs: u64,
 }
 
 impl Stats {
@@ -89,6 +92,7 @@ impl Stats {
             opens: total(Count::Opens),
             writebacks: total(Count::Writebacks),
             bytes_written: total(Count::BytesWritten),
+            runs: total(Count::Runs),
         }
     }
 }

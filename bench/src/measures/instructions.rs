@@ -1,5 +1,6 @@
 //! What calls cost in instructions: the PTX interpreter counts them, and no machine's load changes them.
 
+use super::typed::Words;
 use super::{Measure, no_commands};
 use crate::Result;
 use crate::data::DataFile;
@@ -9,13 +10,14 @@ use crate::scale::Scale;
 use crate::stats::Rounds;
 use gpu_host::{Counts, DeviceChoice, LaunchConfig, Module, PtxOptions, Session, SessionBuilder};
 use gpu_kernels::probe::{Probe, nop_throughput, random_pages, read_by_threads};
+use gpu_kernels::writes::{sum_slice, sum_view, sum_view_within};
 use gpu_rt::Kernel;
 use std::path::Path;
 
 /// Instructions of PTX.
 pub(crate) const COUNTS: Measure = Measure {
     name: "instructions",
-    what: "PTX instructions and 32-byte sectors of memory for a request, a hit and a miss of a page, and a small read that hits, as interpreted",
+    what: "PTX instructions and 32-byte sectors of memory for a request, a hit and a miss of a page, a small read that hits, and a typed value, as interpreted",
     commands: no_commands,
     run,
 };
@@ -56,19 +58,55 @@ fn run(scale: &Scale) -> Result<Vec<Row>> {
     std::fs::write(&path, data.beginning(2 * times as usize * PAGE as usize)?)?;
 
     let mut rows = Vec::new();
+    let words =
+        Words::new(&data, &scale.dir.join("valued.bin"), builder(), PAGE, times * u64::from(PAGE))?;
     for (lanes, by) in [(1, "one thread"), (32, "32 lanes at once, for each of them")] {
-        for what in ["request", "hit", "miss", "read"] {
-            let cost = cost(&builder, &path, what, lanes, times)?;
+        let mut add = |what: &str, note: &str, cost: Cost| {
             let row = |part: &str, unit, figure: f64| {
                 let name = format!("instructions-{what}-{lanes}{part}");
-                Row::new(name, unit, Better::Less, Rounds::from_iter([figure])).note(by)
+                Row::new(name, unit, Better::Less, Rounds::from_iter([figure])).note(note)
             };
             rows.push(row("", "instructions", cost.thread_instructions));
             rows.push(row("/warp", "instructions", cost.warp_instructions));
             rows.push(row("/sectors", "sectors", cost.sectors));
+        };
+        for what in ["request", "hit", "miss", "read"] {
+            add(what, by, cost(&builder, &path, what, lanes, times)?);
+        }
+        for (name, how, kernel) in VALUES {
+            add(name, &format!("{by}: {how}"), value(&words, kernel, lanes)?);
         }
     }
     Ok(rows)
+}
+
+/// Kernels that look at single values: the loop around them and its sum included.
+const VALUES: [(&str, &str, &Kernel<Probe>); 3] = [
+    ("typed", "a word of view::<u64>(), each lane through its pages", &sum_view),
+    ("typed-within", "a word of view::<u64>(), in random order within each page", &sum_view_within),
+    ("slice", "a word of a slice, as a peer of instructions-typed", &sum_slice),
+];
+
+/// What one of the words costs: all of them once and all of them twice, the difference.
+fn value(words: &Words, kernel: &Kernel<Probe>, lanes: u32) -> Result<Cost> {
+    let counted = |times| -> Result<Counts> {
+        let done = words.add_up(kernel, LaunchConfig::new(1, lanes), times)?;
+        done.counts.ok_or_else(|| "the interpreter counts nothing".into())
+    };
+    Ok(Cost::between(&counted(1)?, &counted(2)?, words.count()))
+}
+
+impl Cost {
+    /// What each of `times` costs that one launch had more than another.
+    fn between(once: &Counts, twice: &Counts, times: u64) -> Cost {
+        let each =
+            |of: fn(&Counts) -> u64| of(twice).saturating_sub(of(once)) as f64 / times as f64;
+        Cost {
+            thread_instructions: each(|c| c.thread_instructions),
+            warp_instructions: each(|c| c.warp_instructions),
+            sectors: each(|c| c.sectors),
+        }
+    }
 }
 
 fn cost(
@@ -99,11 +137,5 @@ fn cost(
         same("misses", done.stats.misses, if what == "miss" { times } else { 0 })?;
         done.counts.ok_or_else(|| "the interpreter counts nothing".into())
     };
-    let (once, twice) = (counted(times)?, counted(2 * times)?);
-    let each = |of: fn(&Counts) -> u64| of(&twice).saturating_sub(of(&once)) as f64 / times as f64;
-    Ok(Cost {
-        thread_instructions: each(|c| c.thread_instructions),
-        warp_instructions: each(|c| c.warp_instructions),
-        sectors: each(|c| c.sectors),
-    })
+    Ok(Cost::between(&counted(times)?, &counted(2 * times)?, times))
 }

@@ -34,7 +34,8 @@ pub(crate) const RANDOM: Measure = Measure {
 
 fn job<'a>(scale: &Scale, pattern: &'static str, file: &'a Path) -> Job<'a> {
     let (block, depth) = if pattern == "read" { (64 << 10, 32) } else { (4 << 10, 64) };
-    Job { pattern, block, depth, file, bytes: scale.file, jobs: 1 }
+    let engine = "io_uring";
+    Job { pattern, engine, block, depth, file, bytes: scale.file, jobs: 1, sync: false }
 }
 
 fn commands(scale: &Scale, pattern: &'static str) -> Vec<String> {

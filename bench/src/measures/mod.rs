@@ -5,10 +5,13 @@ pub(crate) mod grep;
 pub(crate) mod hits;
 pub(crate) mod instructions;
 pub(crate) mod matcher;
+pub(crate) mod merging;
 pub(crate) mod misses;
 pub(crate) mod net;
 pub(crate) mod requests;
 pub(crate) mod threads;
+pub(crate) mod typed;
+pub(crate) mod writes;
 
 use crate::Result;
 use crate::row::Row;
@@ -33,6 +36,11 @@ pub(crate) const ALL: &[Measure] = &[
     misses::SEQUENTIAL,
     misses::RANDOM,
     hits::HITS,
+    writes::SEQUENTIAL,
+    writes::RANDOM,
+    typed::VIEW,
+    merging::MERGE,
+    merging::METADATA,
     grep::LITERAL,
     grep::REGEX,
     grep::WORDS,
