@@ -3,7 +3,7 @@
 use conformance::HashClock;
 use conformance::device::ops::GROUP_THREAD;
 use conformance::device::pattern;
-use conformance::device::script::{CLOSE, CREATE, FLUSH, Line, OPEN, SYNC, WRITE, WRITES};
+use conformance::device::script::{CLOSE, CREATE, FLUSH, KEEP, Line, OPEN, SYNC, WRITE, WRITES};
 use conformance::host::{Bench, Tree, emulated};
 use gpu_host::Session;
 use std::io::{BufRead, BufReader, Write};
@@ -43,7 +43,11 @@ fn write_until_killed(path: PathBuf) {
         // Acknowledged in one way or another; the file may stay open to the next launch.
         match batch % 3 {
             0 => lines.push(line(SYNC)),
-            1 => lines.push(line(CLOSE)),
+            1 => {
+                // The last close is what writes: those of the launches that left the file open come before it.
+                let opens = if batch == 1 { 2 } else { 3 };
+                lines.extend((0..opens).map(|_| Line { flags: KEEP, ..line(CLOSE) }));
+            }
             _ => lines.push(line(FLUSH)),
         }
         for (i, line) in (0..).zip(&mut lines) {
