@@ -114,6 +114,8 @@ pub(crate) struct Globals {
     pub(crate) prefetch_next: DeviceAtomicU32,
     /// Files open for writing.
     pub(crate) masters: DeviceAtomicU32,
+    /// Where the search for a page that can spare its map goes on.
+    pub(crate) map_hand: DeviceAtomicU32,
 }
 
 /// Maps of dirty bytes for so many frames: one for every 32, as most pages are written in one piece; for

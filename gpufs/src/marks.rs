@@ -49,8 +49,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                             self.map_bits().release(map);
                         }
                     }
-                    // No map is left: what is dirty goes to the file now, and this begins a new range.
-                    None => self.write_back_alone(frame)?,
+                    None => self.spare_map(frame)?,
                 },
             }
         }
@@ -220,6 +219,30 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             self.byte_map(map).take_runs(0, |_, _| true);
             self.map_bits().release(map);
         }
+    }
+
+    /// After no map was left for this page: makes another page's free, by writing that page back. Where none
+    /// can be had so, what is dirty of this page goes to the file, and its marks begin anew as a range. That
+    /// alone would do, but a request for each gap: of 8 bytes in every 64 it sent 14 bytes for each byte.
+    fn spare_map(&self, frame: u32) -> Result<(), Errno> {
+        let (frames, hand) = (self.frames(), &self.globals().map_hand);
+        for _ in frames {
+            let at = hand.fetch_add(1, Ordering::Relaxed) % frames.len() as u32;
+            let page = &frames[at as usize];
+            if page.dirty.map().is_none() || !page.is_evictable() {
+                continue;
+            }
+            if page.dirty.is_dirty() && self.write_back_alone(at).is_err() {
+                // It stays dirty, and whoever syncs its file is told.
+                break;
+            }
+            // Written back it has given its map up, unless somebody held it then.
+            if page.take_for_eviction().is_some() && self.settle_marks(at) {
+                page.restore();
+            }
+            return Ok(());
+        }
+        self.write_back_alone(frame)
     }
 
     /// Unpins a page that was written back, and takes its map away if nobody uses it.

@@ -82,6 +82,27 @@ fn by_odd_pieces() {
     }
 }
 
+/// Of 64 pages, each with gaps, 16 can have a map: the others take theirs, rather than being written gap by gap.
+#[test]
+fn maps_go_around() {
+    let tree = Tree::new();
+    let path = tree.path("file");
+    const LEN: u64 = 64 << 12;
+    std::fs::write(&path, vec![0xee; LEN as usize]).expect("there is room");
+    let bench = device(4096, 80, true);
+    let params = [9, 8, LEN, 2];
+    bench
+        .storm((1, 1), stripes::PROGRAM_STRIPES, std::slice::from_ref(&path), params)
+        .assert_clean(1);
+    let bytes = std::fs::read(&path).expect("it is there");
+    let want = |at: u64| if at / 8 % 2 == 0 { pattern(9, at) } else { 0xee };
+    assert_eq!((0..).zip(&bytes).find(|(at, byte)| **byte != want(*at)), None);
+    let stats = bench.stats();
+    assert_eq!(stats.bytes_written, LEN / 2);
+    // A page has 256 pieces, as many as one request takes.
+    assert!(stats.writebacks <= 2 * 64 + 16, "{stats:?}");
+}
+
 #[test]
 fn by_parts_of_large_pages() {
     merge(3, 65536, 20, true, 8192, 20 << 16, 0);
