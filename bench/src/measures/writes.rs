@@ -53,7 +53,8 @@ struct Writing {
 impl Writing {
     fn sequential(scale: &Scale) -> Writing {
         let (page, bytes) = (64 << 10, scale.file);
-        let cache = (bytes / 16).max(16 * u64::from(page));
+        // Pages are written back while the processor's cache has them.
+        let cache = 128 * u64::from(page);
         Writing { random: false, page, bytes, cache, blocks: 2, threads: 4, depth: 32 }
     }
 
