@@ -95,7 +95,7 @@ fn maps_go_around() {
         .storm((1, 1), stripes::PROGRAM_STRIPES, std::slice::from_ref(&path), params)
         .assert_clean(1);
     let bytes = std::fs::read(&path).expect("it is there");
-    let want = |at: u64| if at / 8 % 2 == 0 { pattern(9, at) } else { 0xee };
+    let want = |at: u64| if (at / 8).is_multiple_of(2) { pattern(9, at) } else { 0xee };
     assert_eq!((0..).zip(&bytes).find(|(at, byte)| **byte != want(*at)), None);
     let stats = bench.stats();
     assert_eq!(stats.bytes_written, LEN / 2);
