@@ -44,6 +44,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
     }
 
     /// What the host has appended also goes to pages that are in the cache: they ended before.
+    #[inline(never)]
     fn note_appended<G: Group>(
         &self,
         group: &G,
@@ -108,6 +109,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
     }
 
     /// Sends bytes to the host, as many as one request takes; how many it wrote, and where.
+    #[inline(never)]
     fn post_bytes<G: Group>(
         &self,
         group: &G,

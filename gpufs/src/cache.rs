@@ -129,6 +129,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// Pins page `number` of `file` for the group. If it is not there it is fetched, or, if it is to be
     /// `fresh`, left to the caller: [`Found::FRESH`].
+    #[inline(never)]
     pub(crate) fn pin_or_begin<G: Group>(
         &self,
         group: &G,
@@ -261,6 +262,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Goes on with a prefetched page that the caller has adopted. `None` if the prefetch had failed.
+    #[inline(never)]
     fn adopted(&self, file: &File<I, E>, key: PageKey, cell: u32) -> Result<Option<Found>, Errno> {
         let record = self.in_flight(cell);
         if record.frame.load(Ordering::Relaxed) == NO_FRAME {

@@ -88,6 +88,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Pins and locks the page, and takes its marks. `Some`: there is nothing to do, or not now.
+    #[inline(never)]
     pub(crate) fn begin_extent(
         &self,
         x: &mut Extent,
@@ -144,6 +145,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// Adds the next piece of the extent; what the group is to copy for it. `None`: there is no more, or no
     /// more fits. Where nothing is to be copied it goes on to the end at once.
+    #[inline(never)]
     pub(crate) fn next_piece(&self, x: &mut Extent) -> Option<mem::Plan> {
         loop {
             let frame = x.frames[x.page as usize];
@@ -277,6 +279,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Writes the extent, and gives its pages back.
+    #[inline(never)]
     pub(crate) fn end_extent<G: Group>(&self, x: &mut Extent, cell: u32) -> Step {
         let answer = if x.runs == 0 { Some(Ok(0)) } else { self.write_extent::<G>(x, cell) };
         let written = answer.and_then(Result::ok).unwrap_or(0).min(x.bytes);
@@ -302,6 +305,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// The request, and its answer: how many bytes the host has written. `None` if it is gone.
+    #[inline(never)]
     fn write_extent<G: Group>(&self, x: &mut Extent, cell: u32) -> Option<Result<u64, Errno>> {
         let window = if self.is_direct() { WINDOW_DEVICE } else { WINDOW_SLOTS };
         let request = Request { window, handle: x.handle, ..Request::zeroed() };
@@ -327,6 +331,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Marks what the host has not written as dirty again: all but the first `written` bytes.
+    #[inline(never)]
     fn mark_unwritten(&self, x: &Extent, written: u64) {
         let mut skip = written;
         for number in 0..x.runs {

@@ -34,6 +34,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         self.sync_with(group, SYNC_DATA)
     }
 
+    #[inline(never)]
     fn sync_with<G: Group>(&self, group: &G, flags: u8) -> Result<(), Errno> {
         self.may_write()?;
         // Every thread of the group is done with its writes.
@@ -73,6 +74,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
     }
 
     /// A leader's part of [`File::set_len`].
+    #[inline(never)]
     fn cut<G: Group>(&self, len: u64) -> Result<(), Errno> {
         let request = Request {
             op: Op::Truncate as u8,
@@ -111,6 +113,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
 
 impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// Closes a file that was opened for writing: who closes last writes back what is dirty.
+    #[inline(never)]
     pub(crate) fn close_written<G: Group>(&self, group: &G, index: u32) -> Result<(), Errno> {
         const CLOSED: u32 = 0;
         const DIRTY: u32 = 1;
@@ -151,6 +154,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// Waits for the fetches of a file's pages from `first` on that were begun before now, and throws away those
     /// that nobody has come for: they bring bytes that the file has no more.
+    #[inline(never)]
     fn end_fetches(&self, version: u32, first: u32) -> Result<(), Errno> {
         let mut patience = Patience::new();
         for cell in 0..self.header().slots + self.header().calls {
@@ -184,6 +188,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Calls `act` with the frame and the number of each cached page of a file from `first` on, locked.
+    #[inline(never)]
     fn each_page_from(
         &self,
         version: u32,

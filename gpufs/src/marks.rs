@@ -16,6 +16,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// # Errors
     /// If the page needs a map, there is none, and what is dirty cannot be written back: then the marks
     /// are not made.
+    #[inline(never)]
     pub(crate) fn mark_dirty(
         &self,
         frame: u32,
@@ -62,6 +63,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// Marks bytes of a page of the extent again. Its lock is held, so that nobody can be asked to write
     /// it back if a map is wanted and there is none: the marks then grow to one range. That is the one
     /// case in which bytes may be written that were not written here: they are those read from the file.
+    #[inline(never)]
     pub(crate) fn mark_again(&self, frame: u32, start: u32, end: u32) {
         let page = &self.frames()[frame as usize];
         let (mut start, mut end) = (start, end);
@@ -103,6 +105,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// Makes the bytes past the end of the file, in the page that was its last when it was fetched,
     /// valid: zeroes. The caller has pinned it. The valid bytes after that.
+    #[inline(never)]
     pub(crate) fn make_whole(&self, page: Page) -> Result<u32, Errno> {
         let frame = &self.frames()[page.frame as usize];
         let whole = self.page_size() as u32;
@@ -187,6 +190,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Takes all pages of a version out of the cache, with what is dirty: they are not the file's.
+    #[inline(never)]
     pub(crate) fn discard_file(&self, version: u32) -> Result<(), Errno> {
         for (number, frame) in (0..).zip(self.frames()) {
             if frame.key_hint().version() != version {
@@ -246,6 +250,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Unpins a page that was written back, and takes its map away if nobody uses it.
+    #[inline(never)]
     pub(crate) fn retire_map(&self, frame: u32) {
         let page = &self.frames()[frame as usize];
         let has_map = page.dirty.map().is_some();

@@ -247,6 +247,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Opens a record's file on the host; the record that it is open by, with the caller's reference.
+    #[inline(never)]
     fn request_open<G: Group>(
         &self,
         index: u32,
@@ -292,6 +293,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// Asks the host to open the file of a record, and fills the record. If the file is open for writing
     /// already: its master, with a reference, and the host has closed the new handle.
+    #[inline(never)]
     fn open_on_host<G: Group>(
         &self,
         index: u32,
@@ -359,6 +361,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Enters a record that is OPENING as its file's master; another one that is, with a reference.
+    #[inline(never)]
     fn become_master(&self, index: u32, info: &FileInfo) -> Result<Option<u32>, Errno> {
         let mut patience = Patience::new();
         loop {

@@ -207,6 +207,7 @@ impl<G: Group, I: PageIndex, E: Eviction> Drop for ViewMut<G, I, E> {
 
 impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// A BUSY frame that is no page's, for a group that holds pins.
+    #[inline(never)]
     fn spare_frame<G: Group>(&self, group: &G) -> Result<u32, Errno> {
         let mut failures = 0;
         loop {

@@ -178,6 +178,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
     }
 
     /// Writes to a page that was not in the cache; it is pinned then.
+    #[inline(never)]
     fn write_missing<G: Group>(
         &self,
         group: &G,

@@ -29,6 +29,7 @@ pub(crate) enum Wrote {
 
 impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// Writes a page back by one thread, with a cell of its own, until no mark of before is left.
+    #[inline(never)]
     pub(crate) fn write_back_alone(&self, frame: u32) -> Result<(), Errno> {
         let mut cell = self.claim(Pool::Slots)?;
         let outcome = self.write_back_page(&gpu_rt::Thread, frame, &mut cell);
@@ -39,6 +40,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Writes a page back, until no mark of before is left. Sets `cell` to [`NO_CELL`] if it is lost.
+    #[inline(never)]
     pub(crate) fn write_back_page<G: Group>(
         &self,
         group: &G,
@@ -63,6 +65,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// After an attempt to make room by writing a page back: waits a little if somebody else is at it.
+    #[inline(never)]
     pub(crate) fn let_others_write(&self, frame: u32, outcome: Result<Wrote, Errno>) {
         match outcome {
             Ok(Wrote::Locked(seen)) => {
@@ -78,6 +81,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     ///
     /// # Errors
     /// What the host says; what was not written is marked as dirty again.
+    #[inline(never)]
     pub(crate) fn write_back<G: Group>(
         &self,
         group: &G,
@@ -130,6 +134,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     ///
     /// # Errors
     /// What the host says to the first page that it does not take; that one and others stay dirty.
+    #[inline(never)]
     pub(crate) fn write_back_file<G: Group>(&self, group: &G, index: u32) -> Result<(), Errno> {
         let record = self.open_file(index);
         // Acquire: pairs with the release in `end_extent`.
