@@ -2,6 +2,7 @@
 //! launches, how it survives failures; and the whole suite.
 
 use bytemuck::{Pod, Zeroable};
+use conformance::device::net::conformance_net;
 use conformance::device::{
     conformance_hash_clock, conformance_hash_fifo, conformance_radix_clock, conformance_radix_fifo,
 };
@@ -76,6 +77,7 @@ fn module() -> Module {
         .with(&conformance_hash_fifo)
         .with(&conformance_radix_clock)
         .with(&conformance_radix_fifo)
+        .with(&conformance_net)
         .install()
 }
 

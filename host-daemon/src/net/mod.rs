@@ -227,10 +227,15 @@ impl Net {
     /// Sends what is in tx, as far as that needs no waiting; a task does the rest.
     fn push(self: &Arc<Net>, sock: &Arc<Sock>) {
         match self.push_once(sock, false) {
-            Pushed::Empty => self.finish_if_closed(sock),
+            // Not the end, even if it has been closed since: who closes looks at tx once more, and there may be
+            // bytes in it that came after our look.
+            Pushed::Empty => {}
             Pushed::Ended => self.finish_if_closed(sock),
             // What is linked goes on when the peer has made room, which it tells us.
             Pushed::Blocked if !sock.is_outside() => self.linger(sock),
+            Pushed::More if !sock.is_outside() => {
+                self.start(sock, relay(self.clone(), sock.clone()));
+            }
             Pushed::Blocked | Pushed::More => {
                 if !std::mem::replace(&mut lock(&sock.tx).flushing, true) {
                     self.start(sock, flush(self.clone(), sock.clone()));
@@ -366,8 +371,23 @@ async fn flush(net: Arc<Net>, sock: Arc<Sock>) {
         match net.push_once(&sock, true) {
             Pushed::Blocked => ready.clear_ready(),
             Pushed::More => tokio::task::yield_now().await,
-            Pushed::Empty | Pushed::Ended => break,
+            // As in `Net::push`.
+            Pushed::Empty => return,
+            Pushed::Ended => break,
         }
     }
     net.finish_if_closed(&sock);
+}
+
+/// Goes on with what a linked socket sends, after others had their turn.
+async fn relay(net: Arc<Net>, sock: Arc<Sock>) {
+    loop {
+        tokio::task::yield_now().await;
+        match net.push_once(&sock, false) {
+            Pushed::More => {}
+            Pushed::Blocked => return net.linger(&sock),
+            Pushed::Empty => return,
+            Pushed::Ended => return net.finish_if_closed(&sock),
+        }
+    }
 }

@@ -32,6 +32,16 @@ fn connect(addr: SocketAddr) -> TcpStream {
     stream
 }
 
+/// One read, whatever signals arrive meanwhile.
+fn read(peer: &mut impl Read, buf: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match peer.read(buf) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
 /// A script whose first operations listen (register 0) and say where (at 0).
 fn listening<P: Policy>(bench: &Bench<P>, group: u32, more: &[NetOp]) -> (Script, SocketAddr) {
     let mut ops = vec![op(LISTEN, 0).addr(any()).arg(8), op(LOCAL, 0)];
@@ -72,7 +82,7 @@ pub fn a_server_serves<P: Policy>(backend: &Backend) {
         peer.read_exact(&mut back[..100]).unwrap();
         assert!(back[..100] == sent[3000..]);
         peer.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(peer.read(&mut back).unwrap(), 0, "the kernel has closed");
+        assert_eq!(read(&mut peer, &mut back).unwrap(), 0, "the kernel has closed");
         assert_eq!(script.addr(3, 64), peer.local_addr().unwrap());
         assert_eq!(script.addr(4, 128), addr);
         let (values, _) = script.values();
@@ -149,7 +159,7 @@ pub fn streams_are_whole<P: Policy>(backend: &Backend) {
             peer.write_all(part).unwrap();
         }
         peer.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(peer.read(&mut got).unwrap(), 0);
+        assert_eq!(read(&mut peer, &mut got).unwrap(), 0);
         let (values, _) = script.values();
         assert_eq!(values[3..6], [len as u64, len as u64, 0]);
     }
@@ -314,8 +324,9 @@ pub fn a_flood_waits_its_turn<P: Policy>(backend: &Backend) {
         let (script, addr) = listening(&bench, group, &serve);
         let mut peers: Vec<TcpStream> = (0..11).map(|_| connect(addr)).collect();
         for (i, peer) in peers.iter_mut().enumerate() {
-            peer.write_all(&[i as u8; 10]).unwrap();
-            peer.shutdown(Shutdown::Write).unwrap();
+            let sent = peer.write_all(&[i as u8; 10]).and_then(|()| peer.shutdown(Shutdown::Write));
+            // The last three may be reset before they get here.
+            assert!(i >= 8 || sent.is_ok(), "{sent:?}");
         }
         let mut served = 0;
         for (i, peer) in peers.iter_mut().enumerate() {
@@ -486,9 +497,23 @@ pub fn many_are_waited_for<P: Policy>(backend: &Backend) {
     assert_all_free(&bench);
 }
 
-/// Two kernels of one session: what they say goes from ring to ring.
+/// Two kernels that one daemon serves: what they say goes from ring to ring.
 pub fn kernels_talk_to_each_other<P: Policy>(backend: &Backend) {
     let Some(bench) = bench::<P>(backend, 8) else { return };
+    // A device of its own, served by the same daemon: on a GPU one launch of a session runs at a time. But two
+    // devices whose time is not the clock's cannot wait for each other.
+    let beside = if bench.session.device().is_deterministic() {
+        None
+    } else {
+        backend.session::<P>(|b| {
+            b.cache_size(1 << 20).sockets(8).socket_ring(RING).pollers(4).beside(&bench.session)
+        })
+    };
+    let other = beside.as_ref().unwrap_or(&bench);
+    let linked = || {
+        let of = |bench: &Bench<P>| bench.session.daemon_stats().net.linked;
+        of(&bench) + beside.as_ref().map_or(0, of)
+    };
     let len = 20 * RING;
     for group in GROUPS {
         let (server, addr) = listening(
@@ -502,7 +527,7 @@ pub fn kernels_talk_to_each_other<P: Policy>(backend: &Backend) {
                 op(CLOSE, 0),
             ],
         );
-        let before = bench.session.daemon_stats().net.linked;
+        let before = linked();
         let ops = [
             op(CONNECT, 0).addr(addr),
             op(SEND_PATTERN, 0).bytes(0, len).arg(5),
@@ -510,15 +535,15 @@ pub fn kernels_talk_to_each_other<P: Policy>(backend: &Backend) {
             op(RECV_PATTERN, 0).arg(6),
             op(CLOSE, 0),
         ];
-        let client = start(&bench, SHAPE, group, &[0], &ops);
+        let client = start(other, SHAPE, group, &[0], &ops);
         let (values, _) = client.values();
         assert_eq!(values[3], u64::from(len));
         let (values, _) = server.values();
         assert_eq!(values[3], u64::from(len));
-        let linked = bench.session.daemon_stats().net.linked - before;
-        assert_eq!(linked, 2 * u64::from(len), "all of it from ring to ring");
+        assert_eq!(linked() - before, 2 * u64::from(len), "all of it from ring to ring");
     }
     assert_all_free(&bench);
+    assert_all_free(other);
 }
 
 /// Sending and receiving ask nothing of the host but to be woken.
