@@ -87,13 +87,16 @@ const VALUES: [(&str, &str, &Kernel<Probe>); 3] = [
     ("slice", "a word of a slice, as a peer of instructions-typed", &sum_slice),
 ];
 
-/// What one of the words costs: all of them once and all of them twice, the difference.
+/// What one of the words costs: the difference between all of them so many times and twice as often.
 fn value(words: &Words, kernel: &Kernel<Probe>, lanes: u32) -> Result<Cost> {
     let counted = |times| -> Result<Counts> {
         let done = words.add_up(kernel, LaunchConfig::new(1, lanes), times)?;
         done.counts.ok_or_else(|| "the interpreter counts nothing".into())
     };
-    Ok(Cost::between(&counted(1)?, &counted(2)?, words.count()))
+    // As many before: the lanes, which come apart as they open the file, are together again after some.
+    const TIMES: u64 = 16;
+    let (some, more) = (counted(TIMES)?, counted(2 * TIMES)?);
+    Ok(Cost::between(&some, &more, TIMES * words.count()))
 }
 
 impl Cost {
