@@ -90,11 +90,13 @@ impl DeviceChoice {
         }
     }
 
-    /// The device, with `memory` bytes of memory at most.
+    /// The device, with `memory` bytes of memory at most; `preload` are the kernels that it has to have
+    /// compiled by then, if it compiles any.
     pub(crate) fn open(
         self,
         memory: usize,
         module: Option<Module>,
+        preload: &[String],
     ) -> Result<Arc<dyn Device>, HostError> {
         let missing = ModuleError::Missing { device: self.to_string() };
         match self {
@@ -103,7 +105,7 @@ impl DeviceChoice {
                 Ok(Arc::new(Ptx::new(options, memory, module.ok_or(missing)?)?))
             }
             DeviceChoice::Cuda(options) => {
-                Ok(Arc::new(Cuda::new(options, memory, module.ok_or(missing)?)?))
+                Ok(Arc::new(Cuda::new(options, memory, module.ok_or(missing)?, preload)?))
             }
         }
     }

@@ -2,6 +2,8 @@
 //! what they take.
 
 use crate::{DeviceChoice, HostError};
+use ptx_build::reach::Pieces;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -121,6 +123,13 @@ impl Module {
         &self.text
     }
 
+    /// The PTX of one kernel and what it reaches; all of it, if that cannot be told.
+    pub fn only(&self, kernel: &str) -> Cow<'_, str> {
+        let pieces = Pieces::of(&self.text);
+        let only = pieces.and_then(|pieces| pieces.only(kernel));
+        only.map_or(Cow::Borrowed(&self.text), Cow::Owned)
+    }
+
     /// The kernels' names, in order.
     pub fn kernels(&self) -> impl Iterator<Item = &str> {
         self.kernels.keys().map(String::as_str)
@@ -132,14 +141,18 @@ impl Module {
     /// # Errors
     /// [`ModuleError::NoKernel`], [`ModuleError::Arguments`].
     pub fn check(&self, kernel: &str, given: usize) -> Result<(), ModuleError> {
-        match self.kernels.get(kernel) {
-            Some(&takes) if takes == given => Ok(()),
-            Some(&takes) => Err(ModuleError::Arguments { kernel: kernel.into(), takes, given }),
-            None => Err(ModuleError::NoKernel {
-                kernel: kernel.into(),
-                available: self.kernels().map(str::to_owned).collect(),
-            }),
+        match self.find(kernel)? {
+            takes if takes == given => Ok(()),
+            takes => Err(ModuleError::Arguments { kernel: kernel.into(), takes, given }),
         }
+    }
+
+    /// Bytes of a kernel's arguments.
+    pub(crate) fn find(&self, kernel: &str) -> Result<usize, ModuleError> {
+        self.kernels.get(kernel).copied().ok_or_else(|| ModuleError::NoKernel {
+            kernel: kernel.into(),
+            available: self.kernels().map(str::to_owned).collect(),
+        })
     }
 }
 

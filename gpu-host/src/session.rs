@@ -38,6 +38,7 @@ pub enum DaemonMode {
 pub struct SessionBuilder {
     device: DeviceChoice,
     module: Option<Module>,
+    preload: Vec<String>,
     mount: MountConfig,
     direct: bool,
     device_memory: usize,
@@ -61,6 +62,7 @@ impl Default for SessionBuilder {
         SessionBuilder {
             device: DeviceChoice::default(),
             module: None,
+            preload: Vec::new(),
             mount: MountConfig::default(),
             direct: true,
             device_memory: 16 << 30,
@@ -97,6 +99,13 @@ impl SessionBuilder {
     /// The kernels as PTX, for devices that run that.
     pub fn module(mut self, module: impl Into<Option<Module>>) -> Self {
         self.module = module.into();
+        self
+    }
+
+    /// Has these kernels compiled when the session is built, where the device compiles kernels. Others are
+    /// compiled when they are first launched, which takes seconds and waits for kernels that run.
+    pub fn preload<'a>(mut self, kernels: impl IntoIterator<Item = &'a str>) -> Self {
+        self.preload.extend(kernels.into_iter().map(str::to_owned));
         self
     }
 
@@ -227,7 +236,7 @@ impl SessionBuilder {
     /// # Errors
     /// As [`SessionBuilder::build`].
     pub fn build_with<I: PageIndex, E: Eviction>(self) -> Result<Session<I, E>, HostError> {
-        let device = self.device.open(self.device_memory, self.module)?;
+        let device = self.device.open(self.device_memory, self.module, &self.preload)?;
         let workers = device.host_workers();
         let daemon_mode = match self.daemon {
             None if workers > 0 => DaemonMode::Inline,

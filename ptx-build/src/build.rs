@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::reach::Pieces;
 use crate::toolchain::{Core, Toolchain};
 use crate::{Error, TARGET, ptx};
 
@@ -27,6 +28,32 @@ pub struct Module {
     pub sources: Vec<PathBuf>,
     /// What compiled it.
     pub toolchain: Toolchain,
+}
+
+impl Module {
+    /// Writes each of these kernels, or each there is if none is named, with what it reaches to a file of its
+    /// own beside the module; the files.
+    ///
+    /// # Errors
+    /// [`Error::Findings`] if there is no such kernel, [`Error::Io`].
+    pub fn split(&self, kernels: &[String]) -> Result<Vec<PathBuf>, Error> {
+        let finding = |what: String| Error::Findings(vec![what]);
+        let pieces = Pieces::of(&self.ptx)
+            .ok_or_else(|| finding(format!("{} is cut short", self.path.display())))?;
+        let dir = self.path.with_extension("kernels");
+        std::fs::create_dir_all(&dir).map_err(Error::io("make", &dir))?;
+        let all: Vec<&str> = match kernels {
+            [] => pieces.kernels().collect(),
+            some => some.iter().map(String::as_str).collect(),
+        };
+        let write = |name: &str| {
+            let ptx = pieces.only(name).ok_or_else(|| finding(format!("no kernel `{name}`")))?;
+            let path = dir.join(name).with_extension("ptx");
+            std::fs::write(&path, ptx).map_err(Error::io("write", &path))?;
+            Ok(path)
+        };
+        all.into_iter().map(write).collect()
+    }
 }
 
 impl Build {

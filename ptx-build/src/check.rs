@@ -123,9 +123,13 @@ impl Bounds {
         if findings.is_empty() { Ok(bounds) } else { Err(Error::Findings(findings)) }
     }
 
-    /// Records what was measured as the bound.
-    pub fn record(&mut self, arch: u32, usages: &[Usage]) {
+    /// Records what was measured as the bound, in place of what was known of these kernels; or of all of the
+    /// architecture, if these are `all`.
+    pub fn record(&mut self, arch: u32, usages: &[Usage], all: bool) {
+        let measured = |kernel: &str| usages.iter().any(|u| u.kernel == kernel);
+        self.0.retain(|(a, u)| *a != arch || !all && !measured(&u.kernel));
         self.0.extend(usages.iter().map(|u| (arch, u.clone())));
+        self.0.sort_by(|(a, u), (b, v)| (a, &u.kernel).cmp(&(b, &v.kernel)));
     }
 
     /// The text that [`Bounds::parse`] reads.
@@ -216,7 +220,8 @@ mod tests {
     fn bounds_catch_what_grows() {
         let usage = |registers, spills| Usage { kernel: "k".into(), registers, stack: 0, spills };
         let mut bounds = Bounds::default();
-        bounds.record(90, &[usage(40, 0)]);
+        bounds.record(90, &[usage(90, 0)], true);
+        bounds.record(90, &[usage(40, 0)], false);
         assert_eq!(Bounds::parse(&bounds.to_text()).unwrap(), bounds);
         assert!(bounds.exceeded(90, &[usage(48, 64)]).is_empty());
         assert_eq!(bounds.exceeded(90, &[usage(49, 65)]).len(), 2);

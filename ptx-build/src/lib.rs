@@ -30,6 +30,7 @@ pub mod check;
 mod error;
 pub mod ptx;
 pub mod ptxas;
+pub mod reach;
 mod script;
 pub mod toolchain;
 

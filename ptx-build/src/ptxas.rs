@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::Error;
 
@@ -81,6 +82,33 @@ pub fn assemble(ptxas: &Path, ptx: &Path, arch: u32) -> Result<Vec<Usage>, Error
         return Err(Error::Ptxas { path, arch, output: report });
     }
     Ok(usage(&report))
+}
+
+/// Assembles files for `sm_{arch}`, as many at once as there are processors; what each kernel needs, sorted
+/// by name.
+///
+/// # Errors
+/// As [`assemble`]: the first.
+pub fn assemble_all(ptxas: &Path, files: &[PathBuf], arch: u32) -> Result<Vec<Usage>, Error> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut usages = Vec::new();
+        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            usages.extend(assemble(ptxas, file, arch)?);
+        }
+        Ok(usages)
+    };
+    let mut usages = Vec::new();
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        for thread in running {
+            usages.extend(thread.join().expect("it does not panic")?);
+        }
+        Ok(())
+    })?;
+    usages.sort_by(|a: &Usage, b| a.kernel.cmp(&b.kernel));
+    Ok(usages)
 }
 
 /// What `ptxas -v` says of each kernel, sorted by name.

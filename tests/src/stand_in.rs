@@ -56,7 +56,7 @@ impl Kernels {
         text += ".visible .global .align 8 .b8 gpu_rt_log[24];\n";
         for (name, HostKernel { args, .. }) in &kernels.0 {
             text += &format!(
-                ".visible .entry {name}(\n\t.param .align 8 .b8 {name}_param_0[{args}]\n)\n.maxntid 1024, 1, 1\n{{ ret; }}\n"
+                ".visible .entry {name}(\n\t.param .align 8 .b8 {name}_param_0[{args}]\n)\n.maxntid 1024, 1, 1\n{{\n\t.reg .b64 %rd1;\n\tmov.u64 %rd1, gpu_rt_log;\n\tret;\n}}\n"
             );
         }
         Module::new(&text).expect("there are kernels")

@@ -128,9 +128,13 @@ fn devices_that_are_not_there_or_too_old_are_named() {
 fn a_refused_module_says_what_the_compiler_said() {
     module();
     let text = ".version 7.0\n.target sm_70\n.visible .entry k()\n{ fly.away; }\n";
-    let refused = Session::builder().module(Module::new(text).unwrap()).device(device()).build();
-    let message = why(refused);
+    let builder = || builder().module(Module::new(text).unwrap());
+    let message = why(builder().preload(["k"]).build());
     assert!(message.contains("CUDA_ERROR_INVALID_PTX") && message.contains("fly"), "{message}");
+    let message = why(builder().preload(["l"]).build());
+    assert!(message.contains("no kernel `l`") && message.contains("`k`"), "{message}");
+    // Only what is launched is compiled.
+    builder().build().unwrap();
 }
 
 #[test]
@@ -263,6 +267,17 @@ fn a_kernel_that_waits_for_the_host_is_told_to_stop() {
     let message = why(session.run(&ask_for_ever, shape, args));
     assert!(message.contains("300ms") && message.contains("it ended"), "{message}");
     assert!(why(out.to_vec()).contains("`ask_for_ever`"));
+}
+
+#[test]
+fn a_kernel_that_cannot_be_compiled_since_another_runs_says_so() {
+    let session = builder().preload(["ask_for_ever"]).build().unwrap();
+    let (args, _out) = args(&session, 64);
+    let shape = LaunchConfig::new(1, 64).timeout(Duration::from_millis(300));
+    let running = session.launch(&ask_for_ever, shape, args).unwrap();
+    let message = why(session.run(&number, shape, args));
+    assert!(message.contains("`number`") && message.contains("preload"), "{message}");
+    why(running.wait());
 }
 
 #[test]

@@ -73,6 +73,17 @@ pub enum CudaError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A kernel could not be compiled, since others run and the driver would wait for them.
+    #[error(
+        "kernel `{kernel}` is to be compiled and others have run for {limit:?}: have it compiled before \
+         (SessionBuilder::preload), or launch it in a session of its own"
+    )]
+    Busy {
+        /// The kernel.
+        kernel: String,
+        /// How long it has waited.
+        limit: Duration,
+    },
     /// A launch took longer than it may.
     #[error(
         "kernel `{kernel}` was not finished within {limit:?}; {end}; build a new session to go on"

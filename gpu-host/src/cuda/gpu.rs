@@ -3,8 +3,9 @@
 use super::CudaOptions;
 use super::driver::{self, Context, Current, Properties, check, describe};
 use super::error::CudaError;
+use super::kernels::{Kernels, Loaded};
 use super::launch::{CudaLaunch, UnderWay};
-use super::limits::{self, KernelLimits};
+use super::limits;
 use super::log::Log;
 use super::memory::Memory;
 use crate::device::{Device, KernelCall, Running, Window};
@@ -12,25 +13,18 @@ use crate::service::Service;
 use crate::{HostError, Module};
 use cudarc::driver::sys;
 use gpu_emu::{LaunchConfig, LogSink};
-use gpu_rt::device_log::SYMBOL;
 use host_daemon::RegionMemory;
-use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Multiprocessors share rings beyond this: the daemon looks at each ring.
 const MAX_SHARDS: u32 = 32;
 /// Shared memory of a block that needs no permission, in bytes.
 const PLAIN_SHARED: usize = 48 << 10;
 
-/// A kernel of the module.
-#[derive(Clone, Copy)]
-struct Function {
-    raw: sys::CUfunction,
-    limits: KernelLimits,
-}
+/// Between two looks at whether kernels still run that the driver would wait for.
+const NAP: Duration = Duration::from_micros(200);
 
 /// Why the context cannot be used any more.
 struct Lost {
@@ -39,17 +33,15 @@ struct Lost {
     running: bool,
 }
 
-/// A context with a module, memory and streams; shared by a session and its launches.
+/// A context with kernels, memory and streams; shared by a session and its launches.
 pub(super) struct Gpu {
     pub(super) properties: Properties,
     /// Left as it is where a kernel never ends.
     context: ManuallyDrop<Context>,
     module: Module,
-    functions: BTreeMap<String, Function>,
+    loaded: Kernels,
     kernels: sys::CUstream,
     copies: sys::CUstream,
-    /// Where the module's log is controlled, if it has one.
-    control: Option<u64>,
     memory: Mutex<Memory>,
     pub(super) under_way: Mutex<UnderWay>,
     pub(super) timeout: Option<Duration>,
@@ -68,13 +60,22 @@ unsafe impl Sync for Gpu {}
 pub(crate) struct Cuda(Arc<Gpu>);
 
 impl Cuda {
-    /// The GPU that `options` name, with `memory` bytes of memory at most, to run `module`.
+    /// The GPU that `options` name, with `memory` bytes of memory at most, to run `module`, of which the
+    /// kernels `preload` are compiled now.
     pub(crate) fn new(
         options: CudaOptions,
         memory: usize,
         module: Module,
+        preload: &[String],
     ) -> Result<Cuda, HostError> {
-        Ok(Cuda(Arc::new(Gpu::new(options, memory, module)?)))
+        let gpu = Gpu::new(options, memory, module)?;
+        let current = gpu.enter()?;
+        for kernel in preload {
+            gpu.module.find(kernel)?;
+            gpu.kernel(kernel, None)?;
+        }
+        drop(current);
+        Ok(Cuda(Arc::new(gpu)))
     }
 }
 
@@ -83,26 +84,17 @@ impl Gpu {
         let properties = driver::device(options.ordinal)?;
         let context = Context::new(properties.device)?;
         let current = context.enter()?;
-        let loaded = driver::load(module.text())?;
-        // All of them now: the driver may load a kernel's code when it is first asked for, and that
-        // waits for kernels that run.
-        let functions = module.kernels().map(|name| Ok((name.to_owned(), function(loaded, name)?)));
-        let functions = functions.collect::<Result<_, CudaError>>()?;
         let (kernels, copies) = (driver::stream()?, driver::stream()?);
-        let control = global(loaded, SYMBOL)?;
-        // Last: its memory must not go before the context.
-        let log = control.map(|_| Log::new(options.log_lines)).transpose()?;
         drop(current);
         Ok(Gpu {
             properties,
             context: ManuallyDrop::new(context),
             module,
-            functions,
+            loaded: Kernels::default(),
             kernels,
             copies,
-            control,
             memory: Mutex::new(Memory::new(memory)),
-            under_way: Mutex::new(UnderWay::new(log)),
+            under_way: Mutex::new(UnderWay::new(options.log_lines)),
             timeout: options.timeout,
             sink: options.log,
             region: OnceLock::new(),
@@ -150,6 +142,32 @@ impl Gpu {
         })
     }
 
+    /// A kernel of the module, in the current context; loaded, if it is the first time that it is asked for.
+    fn kernel(&self, name: &str, limit: Option<Duration>) -> Result<Loaded, CudaError> {
+        let mut kernels = self.loaded.lock();
+        if let Some(&loaded) = kernels.get(name) {
+            return Ok(loaded);
+        }
+        // The driver may wait for kernels that run, for as long as they do.
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        // SAFETY: our own stream, of this context.
+        while unsafe { sys::cuStreamQuery(self.kernels) } == sys::CUresult::CUDA_ERROR_NOT_READY {
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(CudaError::Busy {
+                    kernel: name.into(),
+                    limit: limit.unwrap_or_default(),
+                });
+            }
+            std::thread::sleep(NAP);
+        }
+        let loaded = Loaded::new(&self.module, name)?;
+        if loaded.control.is_some() {
+            self.under_way().add_log(name)?;
+        }
+        kernels.insert(name.to_owned(), loaded);
+        Ok(loaded)
+    }
+
     /// Copies to device memory, in the current context.
     ///
     /// # Safety
@@ -186,45 +204,6 @@ pub(super) fn is_fatal(result: sys::CUresult) -> bool {
             | R::CUDA_ERROR_CONTEXT_IS_DESTROYED
             | R::CUDA_ERROR_UNKNOWN
     )
-}
-
-/// A kernel of a loaded module.
-fn function(module: sys::CUmodule, name: &str) -> Result<Function, CudaError> {
-    use sys::CUfunction_attribute_enum as A;
-    let symbol = CString::new(name).expect("PTX names have no zeros");
-    let mut raw = std::ptr::null_mut();
-    let get = |raw, attribute| {
-        let mut value = 0;
-        // SAFETY: a function of a loaded module; the place for the result outlives the call.
-        check("describe a kernel", unsafe {
-            sys::cuFuncGetAttribute(&raw mut value, attribute, raw)
-        })?;
-        Ok(u32::try_from(value).unwrap_or(0))
-    };
-    // SAFETY: as above.
-    check("find a kernel in the module", unsafe {
-        sys::cuModuleGetFunction(&raw mut raw, module, symbol.as_ptr())
-    })?;
-    let limits = KernelLimits {
-        threads: get(raw, A::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?,
-        shared_bytes: get(raw, A::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?,
-    };
-    Ok(Function { raw, limits })
-}
-
-/// The address of a global of a loaded module, if it has it.
-fn global(module: sys::CUmodule, name: &str) -> Result<Option<u64>, CudaError> {
-    let symbol = CString::new(name).expect("PTX names have no zeros");
-    let (mut address, mut len) = (0, 0);
-    // SAFETY: as in `function`.
-    let result = unsafe {
-        sys::cuModuleGetGlobal_v2(&raw mut address, &raw mut len, module, symbol.as_ptr())
-    };
-    if result == sys::CUresult::CUDA_ERROR_NOT_FOUND {
-        return Ok(None);
-    }
-    check("find a variable in the module", result)?;
-    Ok(Some(address))
 }
 
 impl Device for Cuda {
@@ -303,7 +282,7 @@ impl Device for Cuda {
         let gpu = &self.0;
         let _current = gpu.enter()?;
         gpu.module.check(call.name, call.args.len())?;
-        let function = gpu.functions[call.name];
+        let function = gpu.kernel(call.name, shape.timeout.or(gpu.timeout))?;
         limits::check(call.name, &shape, &gpu.properties, function.limits)?;
         if shape.shared_bytes > PLAIN_SHARED {
             let dynamic =
@@ -315,8 +294,8 @@ impl Device for Cuda {
         }
         let awake = gpu.service.get().map(Service::keep_awake);
         let mut under_way = gpu.under_way();
-        if let (Some(control), Some(log)) = (gpu.control, under_way.idle_log()) {
-            // SAFETY: no kernel runs; the control block is the module's and as long.
+        if let (Some(control), Some(log)) = (function.control, under_way.idle_log(call.name)) {
+            // SAFETY: this kernel does not run; the control block is its own and as long.
             unsafe {
                 log.clear();
                 gpu.put(control, &log.control())?;
@@ -370,16 +349,18 @@ impl Drop for Gpu {
         let region = self.region.take();
         if self.lost.get().is_some_and(|lost| lost.running) {
             // A kernel may still write to all of it.
-            std::mem::forget((region, self.under_way().take_log()));
+            std::mem::forget((region, self.under_way().take_logs()));
             return;
         }
-        if let Ok(_current) = self.context.enter()
-            && let Some(region) = &region
-        {
-            // SAFETY: launches keep us, so that none is under way.
-            unsafe { driver::unregister(region.base().as_ptr()) };
+        let logs = self.under_way().take_logs();
+        if let Ok(_current) = self.context.enter() {
+            let of_region = region.iter().map(|region| region.base().as_ptr());
+            for base in logs.values().map(Log::base).chain(of_region) {
+                // SAFETY: launches keep us, so that none is under way.
+                unsafe { driver::unregister(base) };
+            }
         }
-        // SAFETY: not used again. The log and the region are dropped after this.
+        // SAFETY: not used again. The logs and the region are dropped after this.
         unsafe { ManuallyDrop::drop(&mut self.context) };
     }
 }

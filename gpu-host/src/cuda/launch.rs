@@ -9,7 +9,7 @@ use cudarc::driver::sys::{self, CUresult};
 use gpu_emu::{LaunchConfig, LaunchError, LaunchReport, LogSink};
 use gpu_rt::Dim3;
 use host_daemon::AwakeGuard;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,12 @@ const SPIN: Duration = Duration::from_micros(100);
 /// Sleeps between looks later.
 const NAP: Duration = Duration::from_micros(50);
 
-/// The launches that have begun and not been seen to end, in order; and their log.
+/// The launches that have begun and not been seen to end, in order; and the logs of the kernels.
 pub(super) struct UnderWay {
     launches: VecDeque<Begun>,
     next: u64,
-    log: Option<Log>,
+    logs: BTreeMap<String, Log>,
+    log_lines: usize,
 }
 
 struct Begun {
@@ -35,17 +36,25 @@ struct Begun {
 }
 
 impl UnderWay {
-    pub(super) fn new(log: Option<Log>) -> UnderWay {
-        UnderWay { launches: VecDeque::new(), next: 0, log }
+    /// Logs are to have room for so many lines.
+    pub(super) fn new(log_lines: usize) -> UnderWay {
+        UnderWay { launches: VecDeque::new(), next: 0, logs: BTreeMap::new(), log_lines }
     }
 
-    /// The log, if no launch is under way that may write it.
-    pub(super) fn idle_log(&mut self) -> Option<&mut Log> {
-        self.log.as_mut().filter(|_| self.launches.is_empty())
+    /// Gives a kernel a log, in the current context.
+    pub(super) fn add_log(&mut self, kernel: &str) -> Result<(), CudaError> {
+        self.logs.insert(kernel.to_owned(), Log::new(self.log_lines)?);
+        Ok(())
     }
 
-    pub(super) fn take_log(&mut self) -> Option<Log> {
-        self.log.take()
+    /// The kernel's log, if no launch is under way that may write it.
+    pub(super) fn idle_log(&mut self, kernel: &str) -> Option<&mut Log> {
+        let idle = self.launches.iter().all(|launch| launch.kernel != kernel);
+        self.logs.get_mut(kernel).filter(|_| idle)
+    }
+
+    pub(super) fn take_logs(&mut self) -> BTreeMap<String, Log> {
+        std::mem::take(&mut self.logs)
     }
 
     pub(super) fn begin(&mut self, kernel: &'static str, grid: Dim3, block: Dim3) -> u64 {
@@ -60,7 +69,8 @@ impl UnderWay {
 
     /// Hands on new lines. One launch runs at a time: they are the oldest one's.
     fn print(&mut self, sink: Option<&LogSink>) {
-        let (Some(log), Some(running)) = (&mut self.log, self.launches.front()) else { return };
+        let Some(running) = self.launches.front() else { return };
+        let Some(log) = self.logs.get_mut(running.kernel) else { return };
         log.new_lines(|thread, text| {
             let lane = lane(thread, running.grid, running.block);
             match sink {
@@ -73,7 +83,7 @@ impl UnderWay {
     /// The panic that ended the oldest launch, if it was one.
     fn panic(&self) -> Option<LaunchError> {
         let running = self.launches.front()?;
-        let fault = self.log.as_ref()?.panic(running.grid, running.block)?;
+        let fault = self.logs.get(running.kernel)?.panic(running.grid, running.block)?;
         Some(LaunchError { kernel: running.kernel.into(), fault: fault.into(), replay: None })
     }
 }

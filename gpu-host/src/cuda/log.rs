@@ -47,6 +47,11 @@ impl Log {
         Ok(log)
     }
 
+    /// Where the memory lies that is registered.
+    pub(super) fn base(&self) -> *mut u8 {
+        self.slots.as_ptr().cast()
+    }
+
     /// What the module's control word block is to say, as its bytes.
     pub(super) fn control(&self) -> [u8; 24] {
         // As `gpu_rt::device_log::Control`: address, slots, next, panicked, reserved.

@@ -3,7 +3,8 @@
 //! | module | owns |
 //! |---|---|
 //! | `driver` | the driver's calls: found, checked |
-//! | `gpu` | what a session has on a GPU: context, module, memory, streams; how it is lost |
+//! | `gpu` | what a session has on a GPU: context, kernels, memory, streams; how it is lost |
+//! | `kernels` | the kernels that have been compiled |
 //! | `launch` | a launch under way: waiting, time limits, failures |
 //! | `limits` | what a launch must not exceed |
 //! | `memory` | device memory, in pieces |
@@ -19,6 +20,7 @@ pub mod copy_rate;
 mod driver;
 mod error;
 mod gpu;
+mod kernels;
 mod launch;
 mod limits;
 mod log;

@@ -33,6 +33,11 @@ impl Stream {
         self.work.send(Box::new(work)).expect("the stream's thread lives as long as the stream");
     }
 
+    /// Whether all work pushed so far is done.
+    pub(crate) fn is_idle(&self) -> bool {
+        *self.done.0.lock().expect("a counter") >= self.begun.load(Ordering::Relaxed)
+    }
+
     /// Waits for all work pushed so far.
     pub(crate) fn wait(&self) {
         let all = self.begun.load(Ordering::Relaxed);

@@ -1,0 +1,75 @@
+//! Kernels as the driver has them: each a module of its own, compiled when it is first asked for.
+
+use super::driver::{self, check};
+use super::error::CudaError;
+use super::limits::KernelLimits;
+use crate::Module;
+use cudarc::driver::sys;
+use gpu_rt::device_log::SYMBOL;
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The kernels that have been loaded, by name.
+#[derive(Default)]
+pub(super) struct Kernels(Mutex<BTreeMap<String, Loaded>>);
+
+impl Kernels {
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Loaded>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A kernel that has been loaded. Its context unloads it.
+#[derive(Clone, Copy)]
+pub(super) struct Loaded {
+    pub(super) raw: sys::CUfunction,
+    pub(super) limits: KernelLimits,
+    /// Where its log is controlled, if it has one.
+    pub(super) control: Option<u64>,
+}
+
+// SAFETY: the driver's handles may be used from any thread in which the context is current.
+unsafe impl Send for Loaded {}
+
+impl Loaded {
+    /// Compiles a kernel of `module` and what it reaches, and loads that into the current context.
+    pub(super) fn new(module: &Module, name: &str) -> Result<Loaded, CudaError> {
+        let loaded = driver::load(&module.only(name))?;
+        let symbol = CString::new(name).expect("PTX names have no zeros");
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: a loaded module; the place for the result outlives the call.
+        check("find a kernel in the module", unsafe {
+            sys::cuModuleGetFunction(&raw mut raw, loaded, symbol.as_ptr())
+        })?;
+        let get = |attribute| {
+            let mut value = 0;
+            // SAFETY: a function of a loaded module; the place for the result outlives the call.
+            check("describe a kernel", unsafe {
+                sys::cuFuncGetAttribute(&raw mut value, attribute, raw)
+            })?;
+            Ok(u32::try_from(value).unwrap_or(0))
+        };
+        use sys::CUfunction_attribute_enum as A;
+        let limits = KernelLimits {
+            threads: get(A::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?,
+            shared_bytes: get(A::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?,
+        };
+        Ok(Loaded { raw, limits, control: global(loaded, SYMBOL)? })
+    }
+}
+
+/// The address of a global of a loaded module, if it has it.
+fn global(module: sys::CUmodule, name: &str) -> Result<Option<u64>, CudaError> {
+    let symbol = CString::new(name).expect("PTX names have no zeros");
+    let (mut address, mut len) = (0, 0);
+    // SAFETY: a loaded module; the places for the results outlive the call.
+    let result = unsafe {
+        sys::cuModuleGetGlobal_v2(&raw mut address, &raw mut len, module, symbol.as_ptr())
+    };
+    if result == sys::CUresult::CUDA_ERROR_NOT_FOUND {
+        return Ok(None);
+    }
+    check("find a variable in the module", result)?;
+    Ok(Some(address))
+}
