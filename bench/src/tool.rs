@@ -16,13 +16,17 @@ pub(crate) struct Tool {
 pub(crate) const FIO: Tool = Tool { program: "fio", package: "fio" };
 pub(crate) const GREP: Tool = Tool { program: "grep", package: "grep" };
 pub(crate) const RG: Tool = Tool { program: "rg", package: "ripgrep" };
+pub(crate) const NGINX: Tool = Tool { program: "nginx", package: "nginx-light" };
+pub(crate) const WRK: Tool = Tool { program: "wrk", package: "wrk" };
 
 impl Tool {
     /// Where it is, or what to install.
     pub(crate) fn find(&self) -> Result<PathBuf> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&path).map(|dir| dir.join(self.program));
-        found.into_iter().find(|file| file.is_file()).ok_or_else(|| {
+        // Servers lie where not everybody looks.
+        let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+        let mut found = dirs.map(|dir| dir.join(self.program));
+        found.find(|file| file.is_file()).ok_or_else(|| {
             let Tool { program, package } = self;
             format!("{program} is not installed; Debian's package {package} brings it").into()
         })

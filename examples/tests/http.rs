@@ -3,10 +3,12 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gpu_examples::serve::Running;
 use gpu_host::{DeviceBuffer, EmulatedOptions, LaunchConfig, Session};
+use gpu_kernels::http::bytes::Bytes;
+use gpu_kernels::http::fields::parse_date;
 use gpu_kernels::http::{CONN_WORDS, Http, LATE, REQUESTS, http};
 
 const SECOND: u64 = 1_000_000_000;
@@ -100,7 +102,13 @@ fn tree() -> (tempfile::TempDir, Vec<u8>) {
 fn files_ranges_and_heads() {
     let (dir, large) = tree();
     let server = Server::start(&dir.path().join("root"), 10 * SECOND);
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let before = now();
     let (status, head, body) = server.get("/a.txt", "");
+    let date = field(&head, "Date").unwrap().as_bytes();
+    let date = parse_date(&Bytes::new([date, b""])).unwrap();
+    // The two clocks are not read at once.
+    assert!((before - 1..=now()).contains(&date), "{before} {date}");
     assert_eq!((status, &body[..]), (200, &b"hello\n"[..]));
     assert_eq!(field(&head, "Content-Type"), Some("text/plain; charset=utf-8"));
     assert_eq!(server.get("/large", "").2, large);

@@ -46,6 +46,8 @@ pub enum Op {
     Rename = 14,
     /// Makes a directory with the name in the transfer slot.
     MakeDir = 15,
+    /// Asks what time it is. `value` = nanoseconds since 1970, UTC.
+    Time = 16,
     /// Listens at the address in the transfer slot (a [`NetAddr`](crate::socket::NetAddr)); `offset` =
     /// backlog. `value` = socket handle.
     Listen = 32,
@@ -88,6 +90,7 @@ impl Op {
             13 => Op::Unlink,
             14 => Op::Rename,
             15 => Op::MakeDir,
+            16 => Op::Time,
             32 => Op::Listen,
             33 => Op::Connect,
             34 => Op::Bind,

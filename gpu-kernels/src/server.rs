@@ -29,6 +29,9 @@ pub struct Shared {
     poll: [DeviceAtomicU64; 2],
     /// The address, as a [`NetAddr`]'s words.
     pub addr: [DeviceAtomicU64; 4],
+    /// What the host's clock showed when the device's was 0, in nanoseconds since 1970; 0: nobody knows.
+    /// Kept by whoever wants to tell the time.
+    pub epoch: DeviceAtomicU64,
     /// When to sweep next.
     next_sweep: DeviceAtomicU64,
     /// What the server counts.

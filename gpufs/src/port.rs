@@ -6,6 +6,7 @@ use crate::index::PageIndex;
 use crate::layout::MountHeader;
 use crate::mount::Fs;
 use crate::stats::Count;
+use core::time::Duration;
 use gpu_abi::{Completion, Errno, Op, Region, RegionLayout, Request};
 use gpu_port::{Port, PortHeader};
 use gpu_rt::Group;
@@ -124,6 +125,19 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             let request = Request { op: Op::Nop as u8, ..bytemuck::Zeroable::zeroed() };
             self.call::<G>(request)?.result().map(drop)
         })
+    }
+
+    /// The time by the host's clock, since 1970, UTC: what `std::time::SystemTime::now` tells. A request; for
+    /// how long something takes, `gpu_rt::clock` needs none.
+    ///
+    /// # Errors
+    /// `EIO` if the host is gone.
+    pub fn now<G: Group>(&self, group: &G) -> Result<Duration, Errno> {
+        let nanoseconds: u64 = self.by_leader(group, || {
+            let request = Request { op: Op::Time as u8, ..bytemuck::Zeroable::zeroed() };
+            self.call::<G>(request)?.result()
+        })?;
+        Ok(Duration::from_nanos(nanoseconds))
     }
 
     /// As [`gpu_port::by_leader`].

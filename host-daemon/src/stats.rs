@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Numbers of operations, and 0 for what is none.
-pub(crate) const OPS: usize = 16;
+pub(crate) const OPS: usize = 17;
 
 /// A client's counters since it was attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

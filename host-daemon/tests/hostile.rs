@@ -66,7 +66,7 @@ fn v3_unknown_operations_and_reserved_bits_are_refused(options: Options, spawned
     let nop = Request { op: Op::Nop as u8, cell: CALL, ..Request::zeroed() };
     let bad = [
         Request { op: 0, ..nop },
-        Request { op: 16, ..nop },
+        Request { op: 17, ..nop },
         Request { op: 255, ..nop },
         Request { flags: 1, ..nop },
         Request { reserved0: 1, ..nop },

@@ -3,13 +3,15 @@
 #[macro_use]
 mod common;
 
+use bytemuck::Zeroable;
 use common::{CALL, CONFIG, Rig};
 use gpu_abi::request::DirEntry;
-use gpu_abi::{Errno, OpenFlags};
+use gpu_abi::{Errno, Op, OpenFlags, Request};
 use host_daemon::{Grant, Options};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 over_engines! {
     c2_nops_are_answered,
@@ -22,6 +24,7 @@ over_engines! {
     o6_a_listing_in_pieces_is_complete,
     o7_close_ends_the_handle,
     o8_a_file_in_one_request,
+    o17_the_time_is_the_systems,
     v9_no_more_files_than_granted,
 }
 
@@ -272,6 +275,15 @@ fn o8_a_file_in_one_request(options: Options, spawned: bool) {
     rig.close(handles[0]).unwrap();
     assert_eq!(rig.read_file(path(&file), 8192).map(|bytes| bytes.len()), Ok(8192));
     assert!(rig.open(path(&file)).is_ok());
+}
+
+fn o17_the_time_is_the_systems(options: Options, spawned: bool) {
+    let mut rig = rig(options, spawned, Grant { read_only: true, ..Grant::default() });
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let before = now();
+    let r = Request { op: Op::Time as u8, cell: CALL, ..Request::zeroed() };
+    let told = rig.call(r).result().unwrap();
+    assert!((before..=now()).contains(&told), "{before} {told}");
 }
 
 fn v9_no_more_files_than_granted(options: Options, spawned: bool) {

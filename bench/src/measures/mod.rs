@@ -3,6 +3,7 @@
 pub(crate) mod gpu;
 pub(crate) mod grep;
 pub(crate) mod hits;
+pub(crate) mod http;
 pub(crate) mod instructions;
 pub(crate) mod matcher;
 pub(crate) mod merging;
@@ -50,6 +51,7 @@ pub(crate) const ALL: &[Measure] = &[
     net::ECHO,
     net::WIRE,
     net::IDLE,
+    http::HTTP,
     instructions::COUNTS,
 ];
 

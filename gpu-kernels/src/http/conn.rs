@@ -104,8 +104,9 @@ impl Service<Warp> for Files<'_> {
         Outcome::More(interest)
     }
 
-    /// Closes connections that have taken too long.
+    /// Closes connections that have taken too long; sees whether somebody has set the clock.
     fn sweep(&self) {
+        self.look_at_the_clock();
         let now = gpu_rt::clock();
         for index in 0..self.args.server.net.sockets() as usize {
             let conn = self.at(index);
@@ -149,6 +150,24 @@ impl Files<'_> {
         if self.warp.is_leader() {
             self.args.server.count(which, n);
         }
+    }
+
+    /// Asks the host what time it is. It need not ask again for each answer: the device's clock goes on.
+    pub(super) fn look_at_the_clock(&self) {
+        let Ok(now) = self.fs.now(&self.warp) else { return };
+        let epoch = (now.as_nanos() as u64).saturating_sub(gpu_rt::clock());
+        self.args.server.shared().epoch.store(epoch, Ordering::Relaxed);
+    }
+
+    /// The head of an answer, as all of them begin.
+    fn head(&self, status: u16) -> Reply {
+        let mut reply = Reply::new(status);
+        let epoch = self.args.server.shared().epoch.load(Ordering::Relaxed);
+        if epoch != 0 {
+            let now = (epoch + gpu_rt::clock()) / 1_000_000_000;
+            reply.text(b"Date: ").text(&fields::date(now)).text(b"\r\n");
+        }
+        reply
     }
 
     /// Makes a connection ours, if it is nobody's.
@@ -336,7 +355,7 @@ impl Files<'_> {
             Range::Part { start, len } => (206, start, len),
             Range::Unsatisfiable => (416, 0, 0),
         };
-        let mut reply = Reply::new(status);
+        let mut reply = self.head(status);
         reply.text(b"Last-Modified: ").text(&fields::date(modified)).text(b"\r\n");
         if status != 304 {
             reply.text(b"Accept-Ranges: bytes\r\nContent-Length: ").number(len).text(b"\r\n");
@@ -369,7 +388,7 @@ impl Files<'_> {
         path: &[u8],
         body: Body,
     ) -> Step {
-        let mut reply = Reply::new(status);
+        let mut reply = self.head(status);
         if status == 301 {
             reply.text(b"Location: ").path(path).text(b"/\r\n");
         }

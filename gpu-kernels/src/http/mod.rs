@@ -55,6 +55,9 @@ pub fn http(args: Http) {
     let warp = Warp::all();
     let first = thread::index() < 32 && thread::warp_id() == 0;
     let Ok(serving) = args.server.start(&warp, first) else { return };
-    let fs: Fs = bytemuck::cast(args.fs);
-    serving.run(&warp, args.server.shared(), &conn::Files { args: &args, fs, warp });
+    let files = conn::Files { args: &args, fs: bytemuck::cast::<_, Fs>(args.fs), warp };
+    if first {
+        files.look_at_the_clock();
+    }
+    serving.run(&warp, args.server.shared(), &files);
 }

@@ -17,6 +17,7 @@ use gpu_abi::request::Run;
 use gpu_abi::{Completion, Errno, FileInfo, Op, Request};
 use std::sync::TryLockError;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What one poll needs of its own: one thread at a time has it.
 pub(crate) struct Worker {
@@ -193,6 +194,7 @@ impl Worker {
         };
         let answer = match valid {
             Valid::Nop => Some(Completion::of(Ok(0))),
+            Valid::Time => Some(Completion::of(Ok(since_1970()))),
             Valid::Read { handle, offset, buffer } => self.read(inner, r, handle, offset, buffer),
             Valid::Close { handle } => Some(Completion::of(inner.files.close(handle).map(|()| 0))),
             Valid::Open { path, flags } => Some(match self.open(inner, path, flags) {
@@ -343,6 +345,12 @@ impl Inner {
 fn bytes_of(r: &Request) -> usize {
     let len = r.len as usize;
     if r.op == Op::WriteRuns as u8 { len / size_of::<Run>() * 4096 } else { len }
+}
+
+/// Nanoseconds, by the system's clock; 0 where that is set to before.
+fn since_1970() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_nanos().try_into().unwrap_or(u64::MAX)
 }
 
 fn done(result: Result<(), Errno>) -> Completion {

@@ -33,6 +33,7 @@ pub(crate) enum Subject {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Valid {
     Nop,
+    Time,
     Open { path: Buffer, flags: OpenFlags },
     Close { handle: u32 },
     Read { handle: u32, offset: u64, buffer: Buffer },
@@ -140,6 +141,7 @@ impl Limits {
         let handle = r.handle;
         Ok(match op {
             Op::Nop => Valid::Nop,
+            Op::Time => Valid::Time,
             Op::Close => Valid::Close { handle },
             Op::Read => {
                 let buffer = self.buffer(r)?;

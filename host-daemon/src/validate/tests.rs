@@ -280,6 +280,7 @@ fn buffers(valid: &Valid) -> Vec<Buffer> {
         Valid::ReadFile { path, buffer, .. } => vec![path, buffer],
         Valid::Rename { old, new, .. } => vec![old, new],
         Valid::Nop
+        | Valid::Time
         | Valid::Close { .. }
         | Valid::Stat { subject: Subject::Handle(_) }
         | Valid::Sync { .. }
