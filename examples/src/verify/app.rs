@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gpu_host::Session;
 use gpu_kernels::verify::kernel::scratch_len;
+use gpu_kernels::verify::lbp::{Method, Shape};
 use gpu_kernels::verify::store::Header;
 use gpu_kernels::verify::wire::{ID_MAX, REQUEST_LEN};
 use gpu_kernels::verify::{ACCEPTED, DAMAGED, FAILED, REFUSED, UNKNOWN, VERIFIED, Verify, verify};
@@ -56,7 +57,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Failure> {
 
 fn made(dir: &Path, header: &Header) -> Result<(), Failure> {
     let shape = header.shape;
-    let method = gpu_kernels::verify::lbp::Method::from_raw(header.method).map_or("", method_name);
+    let method = Method::from_raw(header.method).map_or("", method_name);
     writeln!(
         io::stdout(),
         "{}: {} references of {}x{} pixels in {}x{} cells, {method}, {} bytes",
@@ -81,25 +82,25 @@ pub struct Serving {
     _path: gpu_host::DeviceBuffer<u8>,
 }
 
-/// Launches a server for the store of a directory.
+/// Launches a server for the store of a directory, whose images have this shape. What the file is the kernel
+/// finds out itself.
 ///
 /// # Errors
-/// If there is no store, it cannot listen, or the launch fails.
+/// If there can be no such images, it cannot listen, or the launch fails.
 pub fn launch(
     args: &ServeArgs,
     pages: (u32, u64),
     addr: SocketAddr,
     dir: &Path,
-    threshold: Option<f64>,
+    (shape, method): (Shape, Method),
+    threshold: f64,
 ) -> Result<Serving, Failure> {
-    let store = Store::open(dir)?;
-    let shape = store.header.shape;
+    let each = scratch_len(shape, method).ok_or(StoreError::Shape(shape))?;
     // A request stays in its ring until it is whole.
     let request = (REQUEST_LEN + ID_MAX + shape.pixels()).next_power_of_two() as u32;
     let args = ServeArgs { ring: args.ring.max(request), ..args.clone() };
     let (page_size, cache_size) = pages;
     let session = args.session()?.root(dir).page_size(page_size).cache_size(cache_size).build()?;
-    let each = scratch_len(shape, store.method).ok_or(StoreError::Shape(shape))?;
     let warps = args.shape();
     let scratch = session.alloc::<u8>(each * args.warps.max(1) as usize)?;
     let path = session.alloc_from(FILE.as_bytes())?;
@@ -109,7 +110,7 @@ pub fn launch(
         path: path.slice(),
         scratch: scratch.slice(),
         scratch_each: each as u64,
-        threshold: raw_threshold(threshold.unwrap_or(THRESHOLD), shape),
+        threshold: raw_threshold(threshold, shape),
     })?;
     Ok(Serving { session, running, _scratch: scratch, _path: path })
 }
@@ -117,8 +118,11 @@ pub fn launch(
 fn serve(cli: &Cli, addr: SocketAddr, dir: &Path) -> Result<(), Failure> {
     let page_size = u32::try_from(cli.page_size).map_err(|_| "--page-size: 2M at most")?;
     let pages = (page_size, cli.cache_size);
+    let store = Store::open(dir)?;
+    let images = (store.header.shape, store.method);
+    let threshold = cli.threshold.unwrap_or(THRESHOLD);
     let Serving { session, running, _scratch, _path } =
-        launch(&cli.serve, pages, addr, dir, cli.threshold)?;
+        launch(&cli.serve, pages, addr, dir, images, threshold)?;
     let (taken, counts) = running.until_interrupted(session.ender())?;
     println!(
         "{taken} connections, {} failed; {} faces verified, {} of them accepted; {} unknown, {} refused, \
