@@ -16,9 +16,9 @@ pub mod head;
 pub mod reply;
 pub mod target;
 
-use crate::server::Server;
+use crate::server::{Server, is_first_warp};
 use bytemuck::{Pod, Zeroable};
-use gpu_rt::{Warp, kernel, thread};
+use gpu_rt::{Warp, kernel};
 use gpufs::Fs;
 use gpunet::DeviceSlice;
 
@@ -53,8 +53,7 @@ pub struct Http {
 #[kernel]
 pub fn http(args: Http) {
     let warp = Warp::all();
-    let first = thread::index() < 32 && thread::warp_id() == 0;
-    let Ok(serving) = args.server.start(&warp, first) else { return };
+    let Ok(serving) = args.server.start(&warp, is_first_warp()) else { return };
     let fs: Fs = bytemuck::cast(args.fs);
     serving.run(&warp, args.server.shared(), &conn::Files { args: &args, fs, warp });
 }
