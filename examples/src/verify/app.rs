@@ -24,7 +24,7 @@ use crate::serve::{Running, ServeArgs, raise_descriptor_limit};
 
 /// The threshold of a server that is told none: synthetic faces differ by less from themselves than from
 /// others.
-const THRESHOLD: f64 = 0.3;
+const THRESHOLD: f64 = 0.25;
 /// Connections of a client that is told no number.
 const CONNECTIONS: u32 = 16;
 

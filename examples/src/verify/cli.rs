@@ -54,7 +54,7 @@ pub struct Cli {
     #[arg(long, value_name = "DIR", help_heading = "Server and client")]
     pub store: Option<PathBuf>,
     /// The greatest distance to accept: 0 to 2. A client's is sent with each request, unless it leaves it to
-    /// the server [default of a server: 0.3]
+    /// the server [default of a server: 0.25]
     #[arg(long, value_name = "T", value_parser = parse_threshold, help_heading = "Server and client")]
     pub threshold: Option<f64>,
 

@@ -7,7 +7,7 @@ use super::lbp::{Counting, Framed, Method, Shape, chi_square};
 use super::store::{ENTRY_LEN, Entry, Header, hash, reference_len};
 use super::wire::{Parsed, REPLY_LEN, Reply, Status, THRESHOLD_OF_SERVER, parse};
 use crate::http::bytes::{Bytes, Span};
-use crate::server::{Outcome, Server, Service};
+use crate::server::{Outcome, Server, Service, is_first_warp};
 use bytemuck::{Pod, Zeroable};
 use gpu_rt::{Group, Warp, ballot, kernel, shfl_u64, thread, wide};
 use gpufs::{DeviceSlice, Errno, File, Fs, OpenOptions};
@@ -56,8 +56,7 @@ pub fn scratch_len(shape: Shape, method: Method) -> Option<usize> {
 #[kernel]
 pub fn verify(args: Verify) {
     let warp = Warp::all();
-    let first = thread::index() < 32 && thread::warp_id() == 0;
-    let Ok(serving) = args.server.start(&warp, first) else { return };
+    let Ok(serving) = args.server.start(&warp, is_first_warp()) else { return };
     let each = args.scratch_each as usize;
     let scratch = args.scratch.slice(thread::block_idx().x as usize * each, each);
     let faces = Faces { args: &args, warp, store: Store::open(&args, &warp, scratch) };

@@ -170,6 +170,9 @@ impl Shape {
     }
 }
 
+/// Pixels whose patterns are formed at a time.
+const TOGETHER: usize = 8;
+
 /// An image with a frame of one zero around it: what lies beyond its border.
 #[derive(Clone, Copy, Debug)]
 pub struct Framed<'a> {
@@ -184,31 +187,12 @@ impl<'a> Framed<'a> {
         (shape.is_valid() && bytes.len() == shape.framed_len()).then_some(Framed { bytes, shape })
     }
 
-    /// The patterns of some pixels of a row, from column `first` on.
+    /// Pixels of a row and those around them, `N` in all, from the one before column `first` on.
     #[inline(always)]
-    pub fn patterns(&self, row: usize, first: usize, out: &mut [u8]) {
-        let n = out.len();
+    fn around<const N: usize>(&self, row: usize, first: usize) -> [&'a [u8; N]; 3] {
         let stride = self.shape.width as usize + 2;
-        // From the pixel before the first to that after the last.
-        let line = |row: usize| &self.bytes[row * stride + first..][..n + 2];
-        let (above, here, below) = (line(row), line(row + 1), line(row + 2));
-        let (up, down) = (before(row), after(row));
-        for (i, out) in out.iter_mut().enumerate() {
-            let (left, right) = (before(first + i), after(first + i));
-            let west = |line: &[u8]| between(line[i].into(), line[i + 1].into(), left);
-            let east = |line: &[u8]| between(line[i + 1].into(), line[i + 2].into(), right);
-            let pixel = here[i + 1];
-            let axis = |neighbour: u8, bit: u32| u8::from(neighbour >= pixel) << bit;
-            let corner = |neighbour: f64, bit: u32| u8::from(neighbour >= f64::from(pixel)) << bit;
-            *out = axis(here[i + 2], 0)
-                | corner(between(east(above), east(here), up), 1)
-                | axis(above[i + 1], 2)
-                | corner(between(west(above), west(here), up), 3)
-                | axis(here[i], 4)
-                | corner(between(west(here), west(below), down), 5)
-                | axis(below[i + 1], 6)
-                | corner(between(east(here), east(below), down), 7);
-        }
+        let line = |row: usize| self.bytes[row * stride + first..].first_chunk().unwrap_or(&[0; N]);
+        [line(row), line(row + 1), line(row + 2)]
     }
 
     /// Counts the patterns of a cell by their labels. `counts` has been zeroed.
@@ -221,18 +205,46 @@ impl<'a> Framed<'a> {
         for y in row * height..(row + 1) * height {
             let mut x = column * width;
             let end = x + width;
-            while x < end {
-                let mut patterns = [0; 32];
-                let patterns = &mut patterns[..(end - x).min(32)];
-                self.patterns(y, x, patterns);
-                for pattern in patterns.iter() {
-                    // A cell has at most as many pixels as fit into 16 bits.
-                    counts[usize::from(labels[usize::from(*pattern)])] += 1;
+            // A cell has at most as many pixels as fit into 16 bits.
+            let mut count = |pattern: u8| counts[usize::from(labels[usize::from(pattern)])] += 1;
+            let (up, down) = (before(y), after(y));
+            while x + TOGETHER <= end {
+                let lines = self.around::<{ TOGETHER + 2 }>(y, x);
+                let mut patterns = [0; TOGETHER];
+                // Without branches, and of a fixed length: vector code, where there are vectors.
+                for (i, pattern) in patterns.iter_mut().enumerate() {
+                    let window = lines.map(|line| [line[i], line[i + 1], line[i + 2]]);
+                    *pattern = pattern_of(window, [up, down], x + i);
                 }
-                x += patterns.len();
+                patterns.into_iter().for_each(&mut count);
+                x += TOGETHER;
+            }
+            while x < end {
+                count(pattern_of(self.around(y, x).map(|line| *line), [up, down], x));
+                x += 1;
             }
         }
     }
+}
+
+/// The pattern of the pixel in the middle of a window, which stands in a column.
+#[inline(always)]
+fn pattern_of(window: [[u8; 3]; 3], [up, down]: [f64; 2], column: usize) -> u8 {
+    let [above, here, below] = window.map(|line| line.map(f64::from));
+    let (left, right) = (before(column), after(column));
+    let west = |line: [f64; 3]| between(line[0], line[1], left);
+    let east = |line: [f64; 3]| between(line[1], line[2], right);
+    // Of 64 bits as the values are, so that vectors of both have the same length.
+    let bit = |neighbour: f64, bit: u32| if neighbour >= here[1] { 1u64 << bit } else { 0 };
+    let pattern = bit(here[2], 0)
+        | bit(between(east(above), east(here), up), 1)
+        | bit(above[1], 2)
+        | bit(between(west(above), west(here), up), 3)
+        | bit(here[0], 4)
+        | bit(between(west(here), west(below), down), 5)
+        | bit(below[1], 6)
+        | bit(between(east(here), east(below), down), 7);
+    pattern as u8
 }
 
 /// The value at `part` of the way from one pixel to the next.
@@ -245,14 +257,15 @@ fn between(from: f64, to: f64, part: f64) -> f64 {
 /// It depends on `at`, in its last bits.
 #[inline(always)]
 fn before(at: usize) -> f64 {
-    let at = at as f64;
+    // There are at most 2¹⁶ pixels, and vectors of 32-bit integers are easier converted.
+    let at = f64::from(at as i32);
     (at - DIAGONAL) - (at - 1.0)
 }
 
 /// The same for a neighbour after pixel `at`.
 #[inline(always)]
 fn after(at: usize) -> f64 {
-    let at = at as f64;
+    let at = f64::from(at as i32);
     (at + DIAGONAL) - at
 }
 
