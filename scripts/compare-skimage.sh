@@ -26,6 +26,7 @@ while read -r size grid method lanes; do
     rm -rf "$work"/*
     "$python" scripts/verify-skimage.py images "$work/images" "$size"
     "$verify" --enroll "$work/store" --images "$work/images" --size "$size" --grid "$grid" --method "$method" >"$work/made"
+    : >"$work/said"
     "$verify" --listen 127.0.0.1:0 --store "$work/store" --threshold 0.5 --lanes "$lanes" >"$work/said" &
     server=$!
     for _ in $(seq 200); do
