@@ -20,7 +20,9 @@
 use bytemuck::{Pod, Zeroable};
 use gpu_rt::Wide;
 
-/// How far rows and columns of the neighbours between the axes are away.
+/// How far rows and columns of the neighbours between the axes are away: the root of ½, rounded as in
+/// scikit-image.
+#[allow(clippy::approx_constant)]
 const DIAGONAL: f64 = 0.70711;
 /// The most bins of any method.
 pub const BINS_MAX: usize = 256;
