@@ -377,11 +377,14 @@ fn an_index_without_end_ends() {
     server.end();
 }
 
+/// What happens to a store's file.
+type Damage = fn(&Path);
+
 #[test]
 fn stores_that_are_none_are_told_of() {
     let asked = request(b"face-0000003", SHAPE, 0, &face(3, 0));
     let larger = Shape { width: 480, height: 400, ..SHAPE };
-    let damages: [(fn(&Path), Status); 6] = [
+    let damages: [(Damage, Status); 6] = [
         (|path| std::fs::remove_file(path).unwrap(), Status::StoreUnavailable),
         (|path| std::fs::write(path, b"").unwrap(), Status::StoreDamaged),
         (|path| std::fs::write(path, vec![0xff; 100_000]).unwrap(), Status::StoreDamaged),
