@@ -19,7 +19,7 @@
 //! | [`fio`] | fio's command lines and answers |
 //! | [`probes`] | a session with what the probe kernels need |
 //! | [`measures`] | the measures themselves |
-//! | [`svg`], [`plots`] | drawings |
+//! | [`plots`] | drawings |
 
 mod corpus;
 mod data;
@@ -30,7 +30,6 @@ mod probes;
 mod row;
 mod scale;
 mod stats;
-mod svg;
 mod tool;
 
 use clap::Parser;

@@ -9,7 +9,7 @@ use crate::measures::threads::shape;
 use crate::probes::Probes;
 use crate::scale::Scale;
 use crate::stats::{Rounds, percentile};
-use crate::svg::{Axis, Chart, Line};
+use gpu_examples::svg::{Axis, Chart, Line};
 use gpu_host::{DaemonMode, LaunchConfig, Session};
 use gpu_kernels::probe::{copy_by_threads, read_by_threads, stride_pages};
 

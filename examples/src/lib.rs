@@ -6,3 +6,5 @@ pub mod grep;
 pub mod load;
 pub mod matcher;
 pub mod serve;
+pub mod svg;
+pub mod verify;

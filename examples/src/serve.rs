@@ -23,9 +23,9 @@ pub struct ServeArgs {
     /// Threads of a warp. One suits the emulated GPU, where the threads of a warp share a processor
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32), help_heading = "Server")]
     pub lanes: Option<u32>,
-    /// Connections at once, waiting ones included; others wait in the system's queue
-    #[arg(long, default_value_t = 4096, value_name = "N", help_heading = "Server")]
-    pub connections: u32,
+    /// Connections at once, waiting ones included; others wait in the system's queue [default: 4096]
+    #[arg(long, value_name = "N", help_heading = "Server")]
+    pub connections: Option<u32>,
     /// Bytes of each of a connection's two rings: a power of two, 4096 to 4194304
     #[arg(long, default_value_t = 65536, value_name = "BYTES", help_heading = "Server")]
     pub ring: u32,
@@ -50,7 +50,8 @@ impl ServeArgs {
                 ..options.clone()
             });
         }
-        Ok(args.session()?.sockets(self.connections + 1).socket_ring(self.ring))
+        let connections = self.connections.unwrap_or(4096);
+        Ok(args.session()?.sockets(connections.saturating_add(1)).socket_ring(self.ring))
     }
 
     /// Threads of a warp on the chosen device.

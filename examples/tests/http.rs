@@ -226,8 +226,10 @@ fn what_is_no_request_is_refused_and_nothing_is_smuggled() {
     assert_eq!(split(&server.ask(long.as_bytes())).0, 414);
     let fields = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(2000));
     assert_eq!(split(&server.ask(fields.as_bytes())).0, 431);
+    let cut = server.ask(b"GET /a.txt HTTP/1.1\r\nHos");
+    assert_eq!(split(&cut).0, 400, "its end will never come");
     assert_eq!(server.get("/a.txt", "").0, 200, "others are unharmed");
-    server.end();
+    assert_eq!(server.end()[LATE], 0);
 }
 
 #[test]

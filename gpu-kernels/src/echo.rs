@@ -1,7 +1,7 @@
 //! A server that sends back what it receives.
 
-use crate::server::{Outcome, Server, Service};
-use gpu_rt::{Warp, kernel, thread};
+use crate::server::{Outcome, Server, Service, is_first_warp};
+use gpu_rt::{Warp, kernel};
 use gpunet::{DeviceSlice, Errno, Interest, TcpStream};
 
 /// Counters of [`echo`]: connections that have ended, bytes sent back, connections that failed.
@@ -15,8 +15,7 @@ pub const FAILED: usize = 2;
 #[kernel]
 pub fn echo(server: Server) {
     let warp = Warp::all();
-    let first = thread::index() < 32 && thread::warp_id() == 0;
-    let Ok(serving) = server.start(&warp, first) else { return };
+    let Ok(serving) = server.start(&warp, is_first_warp()) else { return };
     serving.run(&warp, server.shared(), &Echo { server: &server, warp });
 }
 

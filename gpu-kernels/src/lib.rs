@@ -10,6 +10,7 @@ pub mod matrix;
 pub mod own_eviction;
 pub mod probe;
 pub mod server;
+pub mod verify;
 pub mod wire;
 pub mod writes;
 

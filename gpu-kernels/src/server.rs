@@ -12,8 +12,8 @@
 
 use bytemuck::{Pod, Zeroable};
 use core::time::Duration;
-use gpu_rt::Group;
 use gpu_rt::atomic::{DeviceAtomicU32, DeviceAtomicU64, Ordering};
+use gpu_rt::{Group, thread};
 use gpunet::{DeviceSlice, Errno, Interest, Net, NetAddr, Poll, TcpListener, TcpStream};
 
 /// What a server's launch shares with the host and among its groups. Zeroed before the launch.
@@ -55,6 +55,12 @@ pub struct Server {
     pub backlog: u32,
     /// Must be 0.
     pub reserved: u32,
+}
+
+/// Whether the calling thread is of the launch's first warp: the one that listens where warps serve.
+#[must_use]
+pub fn is_first_warp() -> bool {
+    thread::grid_dim().linear(thread::block_idx()) == 0 && thread::warp_id() == 0
 }
 
 /// A server, as one of its groups has it.

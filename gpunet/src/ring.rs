@@ -237,6 +237,14 @@ impl At<'_> {
         }
     }
 
+    /// Whether nothing will arrive after what `begin_recv` found.
+    pub(crate) fn is_last(&self, span: Span) -> bool {
+        let host = &self.words.host;
+        // Acquire: pairs with the host's release (N12): if it has ended, the tail is the last.
+        host.state.load_acquire() & state::RX_ENDED != 0
+            && host.rx_tail.load_relaxed() == span.from.wrapping_add(span.len)
+    }
+
     /// Takes `n` bytes of what `begin_recv` found, and gives the lock back.
     pub(crate) fn finish_recv(&self, span: Span, n: u32) {
         if n == 0 {

@@ -34,6 +34,15 @@ impl<G: Group> RecvView<G> {
         self.span.len == 0
     }
 
+    /// Whether nothing will arrive after these bytes: the peer has ended its sending, or the connection
+    /// failed. What wants more than is here need not wait then. All threads of the group meet.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        // The leader's answer counts: it may change at any time.
+        let last = self.group.is_leader() && self.socket.at().is_ok_and(|at| at.is_last(self.span));
+        self.group.broadcast(u32::from(last)) != 0
+    }
+
     /// The bytes: the second slice goes on where the first ends.
     #[must_use]
     pub fn slices(&self) -> [&[u8]; 2] {

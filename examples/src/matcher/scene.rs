@@ -23,11 +23,12 @@ impl Random {
     }
 
     /// The next one, from 0 to 1.
-    fn unit(&mut self) -> f32 {
+    pub fn unit(&mut self) -> f32 {
         (self.word() >> 40) as f32 / (1 << 24) as f32
     }
 
-    fn range(&mut self, from: f32, to: f32) -> f32 {
+    /// The next one, between two numbers.
+    pub fn range(&mut self, from: f32, to: f32) -> f32 {
         from + self.unit() * (to - from)
     }
 }

@@ -240,6 +240,7 @@ impl Files<'_> {
         let parsed = match head::parse(&bytes) {
             // It can never become whole.
             Parsed::More if bytes.len() == self.args.server.net.ring_size() => Parsed::Refused(431),
+            Parsed::More if view.is_last() => Parsed::Refused(400),
             parsed => parsed,
         };
         match parsed {

@@ -16,9 +16,9 @@ pub mod head;
 pub mod reply;
 pub mod target;
 
-use crate::server::Server;
+use crate::server::{Server, is_first_warp};
 use bytemuck::{Pod, Zeroable};
-use gpu_rt::{Warp, kernel, thread};
+use gpu_rt::{Warp, kernel};
 use gpufs::Fs;
 use gpunet::DeviceSlice;
 
@@ -53,7 +53,7 @@ pub struct Http {
 #[kernel]
 pub fn http(args: Http) {
     let warp = Warp::all();
-    let first = thread::index() < 32 && thread::warp_id() == 0;
+    let first = is_first_warp();
     let Ok(serving) = args.server.start(&warp, first) else { return };
     let files = conn::Files { args: &args, fs: bytemuck::cast::<_, Fs>(args.fs), warp };
     if first {

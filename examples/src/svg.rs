@@ -3,30 +3,37 @@
 use std::fmt::Write;
 
 /// An axis: what it shows, and how.
-pub(crate) struct Axis {
-    pub(crate) title: &'static str,
+pub struct Axis {
+    /// What it shows.
+    pub title: &'static str,
     /// Each step along it is so many times as much.
-    pub(crate) base: f64,
+    pub base: f64,
     /// How a value is written beside it.
-    pub(crate) label: fn(f64) -> String,
+    pub label: fn(f64) -> String,
 }
 
-/// A line with its name; points in the order of x.
-pub(crate) struct Line {
-    pub(crate) name: String,
-    pub(crate) points: Vec<(f64, f64)>,
+/// A line.
+pub struct Line {
+    /// What the legend calls it.
+    pub name: String,
+    /// Its points, which are joined in this order.
+    pub points: Vec<(f64, f64)>,
     /// Drawn broken: a peer.
-    pub(crate) peer: bool,
+    pub peer: bool,
 }
 
 /// A chart.
-pub(crate) struct Chart {
-    pub(crate) title: &'static str,
-    pub(crate) x: Axis,
-    pub(crate) y: Axis,
-    pub(crate) lines: Vec<Line>,
+pub struct Chart {
+    /// What stands above it.
+    pub title: &'static str,
+    /// From left to right.
+    pub x: Axis,
+    /// From the bottom up.
+    pub y: Axis,
+    /// What it shows, with a legend; up to six.
+    pub lines: Vec<Line>,
     /// Whether each point gets a mark.
-    pub(crate) marks: bool,
+    pub marks: bool,
 }
 
 const WIDTH: f64 = 760.0;
@@ -77,7 +84,8 @@ fn escaped(text: &str) -> String {
 
 impl Chart {
     /// The drawing.
-    pub(crate) fn svg(&self) -> String {
+    #[must_use]
+    pub fn svg(&self) -> String {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let x = Scale::new(self.x.base, points().map(|p| p.0), LEFT, WIDTH - RIGHT);
         let y = Scale::new(self.y.base, points().map(|p| p.1), HEIGHT - BOTTOM, TOP);
