@@ -69,6 +69,21 @@ pub enum Op {
     LookUp = 39,
     /// Sets the peer of a datagram socket to the address in the transfer slot.
     SetPeer = 40,
+    /// Gives a [`Op::Connect`] or [`Op::LookUp`] up that has not been answered yet: its cell in `len`, its
+    /// tag in `offset`. That request is answered `ECANCELED`, at once.
+    Cancel = 41,
+    /// Tells a socket's address, or its peer's with [`PEER_NAME`](crate::socket::PEER_NAME): the cell's slot
+    /// is filled with a [`NetAddr`](crate::socket::NetAddr) and a Unix socket's path. `value` = bytes.
+    Name = 42,
+    /// `value` = an option of a socket: its number in `len`.
+    GetOption = 43,
+    /// Makes two Unix sockets that are connected with each other, of datagrams with
+    /// [`PAIR_DATAGRAM`](crate::socket::PAIR_DATAGRAM). `value` = one handle, and the other 32 bits higher.
+    Pair = 44,
+    /// A datagram socket joins the multicast group in the transfer slot, or leaves it with
+    /// [`LEAVE`](crate::socket::LEAVE). IPv4: the group's address, and behind its four bytes those of the
+    /// interface; IPv6: `scope` is the interface.
+    Multicast = 45,
 }
 
 impl Op {
@@ -100,6 +115,11 @@ impl Op {
             38 => Op::SetOption,
             39 => Op::LookUp,
             40 => Op::SetPeer,
+            41 => Op::Cancel,
+            42 => Op::Name,
+            43 => Op::GetOption,
+            44 => Op::Pair,
+            45 => Op::Multicast,
             _ => return None,
         })
     }

@@ -77,7 +77,7 @@ pub struct SocketDevice<A: Atomics> {
     /// Bytes that the device took from rx.
     pub rx_head: A::U32,
     /// Which queue is to hear of this socket once, and of what: see [`watch`]. 0: none.
-    pub watch: A::U32,
+    pub watch: A::U64,
 }
 
 /// Both ends' addresses, each a [`NetAddr`]. Written by the host before the handle is known.
@@ -129,7 +129,24 @@ pub mod wake {
     pub const WATCH: u8 = 4;
 }
 
-/// Options that [`Op::SetOption`](crate::Op::SetOption) sets.
+/// How to bind, in the flags of [`Op::Listen`](crate::Op::Listen) and [`Op::Bind`](crate::Op::Bind).
+pub mod bind {
+    /// SO_REUSEADDR.
+    pub const REUSE_ADDRESS: u8 = 1;
+    /// SO_REUSEPORT.
+    pub const REUSE_PORT: u8 = 2;
+    /// IPV6_V6ONLY, else both families.
+    pub const ONLY_V6: u8 = 4;
+}
+
+/// In the flags of [`Op::Name`](crate::Op::Name): the other end's.
+pub const PEER_NAME: u8 = 1;
+/// In the flags of [`Op::Pair`](crate::Op::Pair): not streams.
+pub const PAIR_DATAGRAM: u8 = 1;
+/// In the flags of [`Op::Multicast`](crate::Op::Multicast): not to join.
+pub const LEAVE: u8 = 1;
+
+/// Options that [`Op::SetOption`](crate::Op::SetOption) sets and [`Op::GetOption`](crate::Op::GetOption) tells.
 pub mod option {
     /// TCP_NODELAY: 0 or 1. Connections begin with 1.
     pub const NODELAY: u32 = 1;
@@ -145,23 +162,31 @@ pub mod option {
     pub const TTL: u32 = 6;
     /// SO_LINGER in seconds + 1; 0: none.
     pub const LINGER: u32 = 7;
+    /// IP_MULTICAST_LOOP: 0 or 1.
+    pub const MULTICAST_LOOP_V4: u32 = 8;
+    /// IP_MULTICAST_TTL.
+    pub const MULTICAST_TTL_V4: u32 = 9;
+    /// IPV6_MULTICAST_LOOP: 0 or 1.
+    pub const MULTICAST_LOOP_V6: u32 = 10;
+    /// IPV6_V6ONLY. Told only: it is set when the socket is bound.
+    pub const ONLY_V6: u32 = 11;
 }
 
 /// The words that [`SocketDevice::watch`] takes.
 pub mod watch {
     /// Of bytes (or the end) in rx.
-    pub const READ: u32 = 1 << 16;
+    pub const READ: u64 = 1 << 16;
     /// Of room in tx.
-    pub const WRITE: u32 = 1 << 17;
+    pub const WRITE: u64 = 1 << 17;
 
     /// Queue `queue` is to hear of `interest`; `turn` makes it differ from the one before.
-    pub const fn word(queue: u32, interest: u32, turn: u32) -> u32 {
-        (queue + 1) | interest | turn << 18
+    pub const fn word(queue: u32, interest: u64, turn: u32) -> u64 {
+        (queue + 1) as u64 | interest | (turn as u64) << 32
     }
 
     /// The queue, if the word names one.
-    pub const fn queue(word: u32) -> Option<u32> {
-        (word & 0xffff).checked_sub(1)
+    pub const fn queue(word: u64) -> Option<u32> {
+        (word as u32 & 0xffff).checked_sub(1)
     }
 }
 
@@ -230,7 +255,8 @@ pub struct NetAddr {
     pub ip: [u8; 16],
     /// IPv6 scope.
     pub scope: u32,
-    /// Bytes of a Unix socket's path.
+    /// Bytes of a Unix socket's path, as `sun_path` has them without the NUL behind it: an abstract name
+    /// begins with one. 0: unnamed.
     pub path_len: u32,
 }
 
@@ -243,6 +269,8 @@ impl NetAddr {
     pub const UNIX: u16 = 1;
     /// Longest path of a Unix socket.
     pub const PATH_MAX: usize = 107;
+    /// Most bytes that the system itself tells as a Unix socket's path.
+    pub const SUN_PATH: usize = 108;
     const UNNAMED: NetAddr =
         NetAddr { family: 0, port: 0, flow: 0, ip: [0; 16], scope: 0, path_len: 0 };
 
@@ -293,7 +321,8 @@ impl From<core::net::SocketAddr> for NetAddr {
     }
 }
 
-/// What precedes each datagram in a ring: so many bytes follow, padded to a multiple of 8.
+/// What precedes each datagram in a ring: so many bytes follow, and the path of a Unix address; all that padded
+/// to a multiple of 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Datagram {
@@ -306,12 +335,26 @@ pub struct Datagram {
 }
 
 impl Datagram {
-    /// Longest that UDP has.
+    /// Longest that UDP has. Unix sockets have no longer ones here.
     pub const MAX: u32 = 65_507;
 
-    /// Bytes that a datagram takes in a ring.
-    pub const fn room_for(len: u32) -> u32 {
-        (size_of::<Datagram>() as u32 + len).next_multiple_of(8)
+    /// A datagram of so many bytes.
+    pub const fn new(len: u32, addr: NetAddr) -> Datagram {
+        Datagram { len, reserved: 0, addr }
+    }
+
+    /// Bytes of the path behind the datagram's own.
+    pub const fn path_len(&self) -> u32 {
+        if self.addr.family == NetAddr::UNIX { self.addr.path_len } else { 0 }
+    }
+
+    /// Bytes that it takes in a ring; `None` if it has more than a datagram or a path can have.
+    pub const fn room(&self) -> Option<u32> {
+        if self.len > Self::MAX || self.path_len() > NetAddr::SUN_PATH as u32 {
+            return None;
+        }
+        let all = size_of::<Datagram>() as u32 + self.len + self.path_len();
+        Some(all.next_multiple_of(8))
     }
 }
 
@@ -368,8 +411,22 @@ mod tests {
     }
 
     #[test]
+    fn n10_what_a_datagram_takes() {
+        let room = |len, addr| Datagram::new(len, addr).room();
+        assert_eq!(room(0, NetAddr::default()), Some(40));
+        assert_eq!(room(9, NetAddr::v4([1; 4], 2)), Some(56));
+        assert_eq!(room(9, NetAddr::unix(7)), Some(56));
+        assert_eq!(room(9, NetAddr::unix(8)), Some(64));
+        // A path is a Unix socket's only.
+        assert_eq!(room(9, NetAddr { path_len: u32::MAX, ..NetAddr::default() }), Some(56));
+        assert_eq!(room(9, NetAddr::unix(109)), None);
+        assert_eq!(room(65_508, NetAddr::default()), None);
+        assert_eq!(room(u32::MAX, NetAddr::unix(u32::MAX as usize)), None);
+    }
+
+    #[test]
     fn n7_a_watch_names_its_queue() {
-        for (queue, turn) in [(0, 0), (1023, 16_383), (5, 1 << 20)] {
+        for (queue, turn) in [(0, 0), (1023, u32::MAX), (5, 1 << 20)] {
             let word = watch::word(queue, watch::READ, turn);
             assert_eq!((watch::queue(word), word & watch::READ), (Some(queue), watch::READ));
         }

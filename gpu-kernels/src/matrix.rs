@@ -6,6 +6,7 @@
 use crate::server::Server;
 use bytemuck::{Pod, Zeroable};
 use core::time::Duration;
+use gpu_rt::atomic::Ordering;
 use gpu_rt::{Block, Group, kernel, thread};
 use gpunet::{DeviceSlice, Errno, TcpListener, TcpStream};
 
@@ -35,6 +36,9 @@ pub fn matrix(args: Matrix) {
     let Ok(listener) = args.server.listen_only(&Block, first) else { return };
     // What has been taken is served to its end even if the kernels are asked to end meanwhile.
     while let Ok((stream, _)) = accept(&listener) {
+        if Block.is_leader() {
+            args.server.shared().taken.fetch_add(1, Ordering::Relaxed);
+        }
         if serve(&args, &stream).is_err() && Block.is_leader() {
             args.server.count(FAILED, 1);
         }

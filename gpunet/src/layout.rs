@@ -16,6 +16,7 @@ pub struct NetHeader {
     pub magic: u64,
     /// The way to the host.
     pub port: PortHeader,
+    pub(crate) shared: u64,
     pub(crate) records: u64,
     pub(crate) polls: u64,
     pub(crate) poll_bits: u64,
@@ -23,6 +24,13 @@ pub struct NetHeader {
     pub sockets: u32,
     /// Event queues.
     pub pollers: u32,
+}
+
+/// What all sockets share. Zeroed: nothing is under way.
+#[repr(C, align(64))]
+pub(crate) struct Shared {
+    /// Requests that were begun and are not waited for yet.
+    pub(crate) under_way: DeviceAtomicU32,
 }
 
 /// What device memory keeps about a socket. Zeroed: none is here yet.
@@ -70,7 +78,7 @@ pub(crate) struct PollRecord {
 pub struct NetLayout {
     sockets: u32,
     pollers: u32,
-    parts: [usize; 3],
+    parts: [usize; 4],
     total: usize,
 }
 
@@ -79,11 +87,12 @@ impl NetLayout {
     #[must_use]
     pub fn new(region: &RegionLayout) -> NetLayout {
         let (sockets, pollers) = (region.config.sockets, region.config.pollers);
-        let records = size_of::<NetHeader>().next_multiple_of(64);
+        let shared = size_of::<NetHeader>().next_multiple_of(64);
+        let records = shared + size_of::<Shared>();
         let polls = records + sockets as usize * size_of::<Record>();
         let poll_bits = polls + pollers as usize * size_of::<PollRecord>();
         let total = (poll_bits + Bitmap::words(pollers) * 8).next_multiple_of(64);
-        NetLayout { sockets, pollers, parts: [records, polls, poll_bits], total }
+        NetLayout { sockets, pollers, parts: [shared, records, polls, poll_bits], total }
     }
 
     /// Bytes of zeroed device memory that it needs, aligned to 64.
@@ -95,8 +104,8 @@ impl NetLayout {
     /// The header to be written at device address `base`.
     #[must_use]
     pub fn header(&self, base: u64, port: PortHeader) -> NetHeader {
-        let [records, polls, poll_bits] = self.parts.map(|part| base + part as u64);
+        let [shared, records, polls, poll_bits] = self.parts.map(|part| base + part as u64);
         let (sockets, pollers) = (self.sockets, self.pollers);
-        NetHeader { magic: MAGIC, port, records, polls, poll_bits, sockets, pollers }
+        NetHeader { magic: MAGIC, port, shared, records, polls, poll_bits, sockets, pollers }
     }
 }

@@ -1,6 +1,6 @@
 //! The handle that kernels hold.
 
-use crate::layout::{MAGIC, NetHeader, PollRecord, Record};
+use crate::layout::{MAGIC, NetHeader, PollRecord, Record, Shared};
 use bytemuck::{Pod, Zeroable};
 use gpu_abi::Region;
 use gpu_abi::Word32;
@@ -44,6 +44,12 @@ impl Net {
     #[inline]
     pub(crate) fn region(&self) -> Region<SystemAtomics> {
         self.port().region()
+    }
+
+    #[inline]
+    pub(crate) fn shared<'a>(&self) -> &'a Shared {
+        // SAFETY: laid out there, all atomic words.
+        unsafe { &*(self.header().shared as usize as *const Shared) }
     }
 
     #[inline]

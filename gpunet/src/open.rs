@@ -4,7 +4,7 @@ use crate::layout::Record;
 use crate::net::Net;
 use crate::ring::{lock, unlock};
 use crate::socket::Socket;
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable};
 use gpu_abi::request::CELL_NONE;
 use gpu_abi::socket::{NetAddr, index_of};
 use gpu_abi::{Errno, Op, Request};
@@ -12,50 +12,115 @@ use gpu_port::{Pool, Port, by_leader};
 use gpu_rt::Group;
 use gpu_rt::atomic::Ordering;
 
+/// A request with no more than a number in it.
+pub(crate) fn asks(op: Op, offset: u64) -> Request {
+    Request { op: op as u8, offset, ..Request::zeroed() }
+}
+
+/// A request under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Ticket {
+    pub(crate) cell: u32,
+    pub(crate) tag: u32,
+}
+
 impl Net {
-    /// A request with an address, and a path for Unix sockets, in its slot; its value.
-    pub(crate) fn call_with_addr<G: Group>(
-        &self,
-        mut request: Request,
-        addr: &NetAddr,
-        path: &[u8],
-    ) -> Result<u64, Errno> {
-        if path.len() > NetAddr::PATH_MAX {
-            return Err(Errno::ENAMETOOLONG);
-        }
+    /// A cell with a slot, for a request that is waited for at once.
+    pub(crate) fn claim_now(&self) -> Result<u32, Errno> {
+        self.port().claim(Pool::Slots)
+    }
+
+    /// A cell with a slot, for a request that is waited for some time later, or `EAGAIN`: it does not wait for
+    /// one, and takes at most a quarter of them, so that others can go on meanwhile.
+    pub(crate) fn claim_async(&self) -> Result<u32, Errno> {
         let port = self.port();
-        let cell = port.claim(Pool::Slots)?;
+        let under_way = &self.shared().under_way;
+        // Relaxed: a count.
+        if under_way.fetch_add(1, Ordering::Relaxed) < port.slots() / 4
+            && let Some(cell) = port.try_claim(Pool::Slots)
+        {
+            return Ok(cell);
+        }
+        self.ended_async();
+        Err(Errno::EAGAIN)
+    }
+
+    /// A cell of [`Net::claim_async`] has been given back.
+    pub(crate) fn ended_async(&self) {
+        self.shared().under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Posts a request with bytes in its slot, one part behind the other: 4 KiB at most.
+    pub(crate) fn post_with<G: Group>(
+        &self,
+        cell: u32,
+        mut request: Request,
+        bytes: [&[u8]; 2],
+    ) -> Result<Ticket, Errno> {
+        let port = self.port();
         let region = port.region();
         let slot = region.slot(cell).ok_or(Errno::EPROTO)?;
-        let head = bytemuck::bytes_of(addr);
+        let [head, rest] = bytes;
         // SAFETY: the slot is ours with its cell, and has at least 4 KiB.
         unsafe {
             slot.copy_from_nonoverlapping(head.as_ptr(), head.len());
-            slot.add(head.len()).copy_from_nonoverlapping(path.as_ptr(), path.len());
+            slot.add(head.len()).copy_from_nonoverlapping(rest.as_ptr(), rest.len());
         }
         request.buf = u64::from(cell) * u64::from(region.layout().config.slot_size);
-        request.len = (head.len() + path.len()) as u32;
+        request.len = (head.len() + rest.len()) as u32;
         let tag = port.post::<G>(cell, request)?;
-        let completion = port.wait_for(cell, tag)?;
-        port.release_cell(cell);
-        completion.result()
+        Ok(Ticket { cell, tag })
+    }
+
+    /// Posts a request with an address, and a path for Unix sockets, in its slot.
+    pub(crate) fn post_with_addr<G: Group>(
+        &self,
+        request: Request,
+        addr: &NetAddr,
+        path: &[u8],
+        claim: impl FnOnce(&Net) -> Result<u32, Errno>,
+    ) -> Result<Ticket, Errno> {
+        if path.len() > NetAddr::PATH_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        self.post_with::<G>(claim(self)?, request, [bytemuck::bytes_of(addr), path])
+    }
+
+    /// Waits for the answer to a request and gives its cell back; `take` may look at the slot before.
+    pub(crate) fn answer_to<T>(
+        &self,
+        ticket: Ticket,
+        take: impl FnOnce(u64) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let port = self.port();
+        let outcome = port.wait_for_result(ticket.cell, ticket.tag)?.and_then(take);
+        port.release_cell(ticket.cell);
+        outcome
+    }
+
+    /// A request with an address; its value.
+    pub(crate) fn call_with_addr<G: Group>(
+        &self,
+        request: Request,
+        addr: &NetAddr,
+        path: &[u8],
+    ) -> Result<u64, Errno> {
+        let ticket = self.post_with_addr::<G>(request, addr, path, Net::claim_now)?;
+        self.answer_to(ticket, Ok)
     }
 
     /// Opens a socket for a group.
     pub(crate) fn open<G: Group>(
         &self,
         group: &G,
-        op: Op,
+        request: Request,
         addr: NetAddr,
         path: &[u8],
-        detail: u64,
     ) -> Result<Socket, Errno> {
         let handle = by_leader(group, || {
-            let request = Request { op: op as u8, offset: detail, ..Request::zeroed() };
             let handle = self.call_with_addr::<G>(request, &addr, path)?;
-            let handle = u32::try_from(handle).map_err(|_| Errno::EPROTO)?;
-            self.adopt(handle)?;
-            Ok(handle)
+            Socket::opened(*self, handle).map(|socket| socket.handle)
         })?;
         Ok(Socket { net: *self, handle, reserved: 0 })
     }
@@ -90,45 +155,51 @@ impl Net {
         addrs: &mut [NetAddr],
     ) -> Result<usize, Errno> {
         let count = by_leader(group, || {
-            if !(1..=255).contains(&name.len()) {
-                return Err(Errno::EINVAL);
-            }
-            let way = self.port();
-            let cell = way.claim(Pool::Slots)?;
-            let region = way.region();
-            let slot = region.slot(cell).ok_or(Errno::EPROTO)?;
-            // SAFETY: the slot is ours with its cell, and has at least 4 KiB.
-            unsafe { slot.copy_from_nonoverlapping(name.as_ptr(), name.len()) };
-            let slot_size = region.layout().config.slot_size;
-            let request = Request {
-                op: Op::LookUp as u8,
-                offset: port.into(),
-                buf: u64::from(cell) * u64::from(slot_size),
-                len: name.len() as u32,
-                ..Request::zeroed()
-            };
-            let tag = way.post::<G>(cell, request)?;
-            let found = way.wait_for(cell, tag)?.result();
-            let result = found.map(|n| {
-                let n = (n as usize).min(addrs.len()).min(slot_size as usize / 32);
-                for (i, addr) in addrs[..n].iter_mut().enumerate() {
-                    // SAFETY: within the slot, which is ours again.
-                    *addr = unsafe { slot.cast::<NetAddr>().add(i).read_unaligned() };
-                }
-                n as u64
-            });
-            way.release_cell(cell);
-            result
+            let ticket = self.post_lookup::<G>(name, port, Net::claim_now)?;
+            self.answer_to(ticket, |found| Ok(self.take_addrs(ticket, found, addrs)))
         })?;
         Ok(count as usize)
+    }
+
+    /// Posts a request for a host name's addresses.
+    pub(crate) fn post_lookup<G: Group>(
+        &self,
+        name: &[u8],
+        port: u16,
+        claim: impl FnOnce(&Net) -> Result<u32, Errno>,
+    ) -> Result<Ticket, Errno> {
+        if !(1..=255).contains(&name.len()) {
+            return Err(Errno::EINVAL);
+        }
+        self.post_with::<G>(claim(self)?, asks(Op::LookUp, port.into()), [name, &[]])
+    }
+
+    /// Copies the addresses that were found out of the request's slot; how many they are.
+    pub(crate) fn take_addrs(&self, ticket: Ticket, found: u64, addrs: &mut [NetAddr]) -> u64 {
+        let region = self.region();
+        let Some(slot) = region.slot(ticket.cell) else { return 0 };
+        let fit = region.layout().config.slot_size as usize / size_of::<NetAddr>();
+        let n = (found as usize).min(addrs.len()).min(fit);
+        for (i, addr) in addrs[..n].iter_mut().enumerate() {
+            // SAFETY: within the slot, which is ours again.
+            *addr = unsafe { slot.cast::<NetAddr>().add(i).read_unaligned() };
+        }
+        n as u64
     }
 }
 
 impl Socket {
-    /// A request about this socket without data.
-    pub(crate) fn call<G: Group>(&self, request: Request) -> Result<(), Errno> {
+    /// The socket that the host says it has opened.
+    pub(crate) fn opened(net: Net, handle: u64) -> Result<Socket, Errno> {
+        let handle = u32::try_from(handle).map_err(|_| Errno::EPROTO)?;
+        net.adopt(handle)?;
+        Ok(Socket { net, handle, reserved: 0 })
+    }
+
+    /// A request about this socket without data; its value.
+    pub(crate) fn call<G: Group>(&self, request: Request) -> Result<u64, Errno> {
         let request = Request { handle: self.handle, ..request };
-        self.net.port().call::<G>(request)?.result().map(drop)
+        self.net.port().call::<G>(request)?.result()
     }
 
     /// Ends this handle and gives the socket back, by one thread.

@@ -16,7 +16,7 @@ use crate::socket::Socket;
 use bytemuck::{Pod, Zeroable};
 use core::time::Duration;
 use gpu_abi::socket::{index_of, wake, watch};
-use gpu_abi::{Errno, Word32};
+use gpu_abi::{Errno, Word32, Word64};
 use gpu_port::{Patience, by_leader};
 use gpu_rt::Group;
 use gpu_rt::atomic::{Ordering, fence_system};
@@ -37,7 +37,7 @@ pub enum Interest {
 }
 
 impl Interest {
-    const fn bits(self) -> u32 {
+    const fn bits(self) -> u64 {
         match self {
             Interest::Readable | Interest::Beyond(_) => watch::READ,
             Interest::Writable | Interest::Room(_) => watch::WRITE,
@@ -80,8 +80,26 @@ impl Poll {
     pub fn close<G: Group>(self, group: &G) {
         group.sync();
         if group.is_leader() {
+            // Whoever has the queue next has not asked to hear of them.
+            for words in (0..self.net.sockets()).filter_map(|index| self.net.region().socket(index))
+            {
+                if watch::queue(words.device.watch.load_relaxed()) == Some(self.queue) {
+                    words.device.watch.store_relaxed(0);
+                }
+            }
             self.net.poll_bits().release(self.queue);
         }
+    }
+
+    /// Whether an event of the queue is of a socket that is still open, and that this queue still watches.
+    fn concerns_us(&self, handle: u32) -> bool {
+        let index = index_of(handle, self.net.sockets());
+        handle != 0
+            && index < self.net.sockets()
+            && self.net.record(index).handle.load(Ordering::Relaxed) == handle
+            && self.net.region().socket(index).is_some_and(|words| {
+                watch::queue(words.device.watch.load_relaxed()) == Some(self.queue)
+            })
     }
 
     /// Watches a socket, once: the next time that it becomes ready it is an event of this queue, and of
@@ -128,8 +146,8 @@ impl Poll {
         let turn = at.record.watches.fetch_add(1, Ordering::Relaxed);
         let word = watch::word(self.queue, interest.bits(), turn);
         at.words.device.watch.store_relaxed(word);
-        // N7. SeqCst: pairs with the host's fence between a change and its look at `watch`: it sees the
-        // watch, or we see the change.
+        // N7. SeqCst: pairs with the host's fence between a change and its look at `watch` and at the queue's
+        // head: it sees the watch, and that the event before was taken, or we see the change.
         fence_system(Ordering::SeqCst);
         Ok(match interest {
             Interest::Readable => at.is_readable(0),
@@ -140,7 +158,8 @@ impl Poll {
         })
     }
 
-    /// A socket that has become ready; waits for one. It may turn out not to be ready any more.
+    /// A socket that has become ready; waits for one. It may turn out not to be ready any more: whoever waits for
+    /// it again watches it again, in any case.
     ///
     /// # Errors
     /// `ECANCELED` when kernels are asked to end; `EIO` if the host is gone.
@@ -192,17 +211,13 @@ impl Poll {
                 let handle = entries[head as usize & (entries.len() - 1)].load_relaxed();
                 let head = head.wrapping_add(1);
                 record.head.store(head, Ordering::Relaxed);
-                // Pairs with the host's acquire: we have read the entry.
+                // Pairs with the host's acquire: we have read the entry. The host appends no other event of that
+                // socket before it sees this, which it does when it sees the next watch and its fence.
                 queue.device.head.store_release(head);
                 handle
             };
             unlock(&record.lock);
-            // Events of sockets that have been closed since are of no interest.
-            let index = index_of(handle, self.net.sockets());
-            if handle != 0
-                && index < self.net.sockets()
-                && self.net.record(index).handle.load(Ordering::Relaxed) == handle
-            {
+            if self.concerns_us(handle) {
                 return Ok(handle);
             }
         }

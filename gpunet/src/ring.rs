@@ -340,19 +340,22 @@ impl At<'_> {
     /// Copies a small record out of rx. The lock is held and the bytes are there.
     pub(crate) fn take<T: bytemuck::Pod>(&self, from: u32) -> T {
         let mut value = T::zeroed();
-        let bytes = bytemuck::bytes_of_mut(&mut value);
+        self.take_bytes(from, bytemuck::bytes_of_mut(&mut value));
+        value
+    }
+
+    /// Copies a few bytes out of rx, likewise.
+    pub(crate) fn take_bytes(&self, from: u32, bytes: &mut [u8]) {
         let (at, first, second) = self.places(self.rx, from, bytes.len() as u32);
         // SAFETY: within the ring; the bytes are ours under the lock.
         unsafe {
             at.copy_to_nonoverlapping(bytes.as_mut_ptr(), first);
             self.rx.copy_to_nonoverlapping(bytes.as_mut_ptr().add(first), second);
         }
-        value
     }
 
-    /// Copies a small record into tx. The lock is held and there is room.
-    pub(crate) fn put<T: bytemuck::Pod>(&self, from: u32, value: &T) {
-        let bytes = bytemuck::bytes_of(value);
+    /// Copies a few bytes into tx. The lock is held and there is room.
+    pub(crate) fn put(&self, from: u32, bytes: &[u8]) {
         let (at, first, second) = self.places(self.tx, from, bytes.len() as u32);
         // SAFETY: within the ring; the room is ours under the lock.
         unsafe {

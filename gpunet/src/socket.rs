@@ -3,6 +3,7 @@
 use crate::buf::{Buf, BufMut};
 use crate::layout::{NONBLOCKING, SENT_ALL};
 use crate::net::Net;
+use crate::open::asks;
 use crate::ring::{At, Deadline, Span};
 use crate::view::{RecvView, SendView};
 use bytemuck::{Pod, Zeroable};
@@ -209,7 +210,7 @@ impl Socket {
             if flags & shut::WRITE != 0 {
                 self.at()?.record.flags.fetch_or(SENT_ALL, Ordering::Relaxed);
             }
-            self.call::<G>(Request { op: Op::Shutdown as u8, flags, ..Request::zeroed() })
+            self.call::<G>(Request { flags, ..asks(Op::Shutdown, 0) }).map(drop)
         })
     }
 
@@ -220,23 +221,6 @@ impl Socket {
         if group.is_leader() {
             self.close_alone();
         }
-    }
-
-    pub(crate) fn set_option_by<G: Group>(
-        &self,
-        group: &G,
-        option: u32,
-        value: u64,
-    ) -> Result<(), Errno> {
-        by_leader(group, || {
-            let request = Request {
-                op: Op::SetOption as u8,
-                len: option,
-                offset: value,
-                ..Request::zeroed()
-            };
-            self.call::<G>(request)
-        })
     }
 
     /// How long [`recv`](crate::TcpStream::recv) waits before it says `EAGAIN`; `None`: as long as it takes.
@@ -253,6 +237,22 @@ impl Socket {
     /// `EBADF`; `EINVAL` for no time at all.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> Result<(), Errno> {
         store_timeout(&self.at()?.record.send_timeout, timeout)
+    }
+
+    /// What [`Socket::set_read_timeout`] set.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn read_timeout(&self) -> Result<Option<Duration>, Errno> {
+        Ok(load_timeout(&self.at()?.record.recv_timeout))
+    }
+
+    /// What [`Socket::set_write_timeout`] set.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn write_timeout(&self) -> Result<Option<Duration>, Errno> {
+        Ok(load_timeout(&self.at()?.record.send_timeout))
     }
 
     /// Whether calls say `EAGAIN` instead of waiting.
@@ -307,6 +307,13 @@ impl Socket {
 
 fn load_addr(_: &At<'_>, words: &[gpu_rt::atomic::SystemAtomicU64; 4]) -> NetAddr {
     bytemuck::cast(words.each_ref().map(|word| word.load_relaxed()))
+}
+
+fn load_timeout(word: &gpu_rt::atomic::DeviceAtomicU64) -> Option<Duration> {
+    match word.load(Ordering::Relaxed) {
+        0 => None,
+        ns => Some(Duration::from_nanos(ns)),
+    }
 }
 
 fn store_timeout(

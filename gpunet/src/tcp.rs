@@ -2,13 +2,16 @@
 
 use crate::buf::{Buf, BufMut};
 use crate::net::Net;
+use crate::open::asks;
+use crate::options::BindOptions;
+use crate::pending::{Pending, PendingRecv, PendingSend};
 use crate::ring::Deadline;
 use crate::socket::{Shutdown, Socket};
 use crate::view::{RecvView, SendView};
 use bytemuck::{Pod, Zeroable};
 use core::net::SocketAddr;
 use core::time::Duration;
-use gpu_abi::socket::{Accepted, NetAddr, option};
+use gpu_abi::socket::{Accepted, NetAddr};
 use gpu_abi::{Errno, Op};
 use gpu_port::by_leader;
 use gpu_rt::Group;
@@ -36,6 +39,11 @@ macro_rules! stream {
                 self.0.recv_by(group, buf, Some(Deadline::NOW))
             }
 
+            /// What is to be received, to be taken when it is wanted: begins nothing, and costs nothing.
+            pub fn recv_async<B: BufMut>(&self, buf: B) -> PendingRecv<B> {
+                PendingRecv::new(self.0, buf)
+            }
+
             /// Sends from the leader's buffer as much as there is room for, as `Write::write`: at least a
             /// byte, waiting for room if there is none. No request, but one that nobody waits for if the
             /// host sleeps on this socket.
@@ -61,6 +69,18 @@ macro_rules! stream {
             /// As `send`; some of the bytes may have been sent then.
             pub fn send_all<G: Group>(&self, group: &G, buf: impl Buf) -> Result<(), Errno> {
                 self.0.send_all_by(group, buf)
+            }
+
+            /// Sends of the leader's buffer what there is room for now, and the rest when it is waited for.
+            ///
+            /// # Errors
+            /// As `send`, but never `EAGAIN`.
+            pub fn send_all_async<G: Group, B: Buf>(
+                &self,
+                group: &G,
+                buf: B,
+            ) -> Result<PendingSend<B>, Errno> {
+                PendingSend::begin(self.0, group, buf)
             }
 
             /// Waits for bytes, and lends all that are there, in place.
@@ -153,7 +173,7 @@ impl TcpStream {
         net: &Net,
         addr: impl Into<NetAddr>,
     ) -> Result<TcpStream, Errno> {
-        net.open(group, Op::Connect, addr.into(), &[], 0).map(TcpStream)
+        net.open(group, asks(Op::Connect, 0), addr.into(), &[]).map(TcpStream)
     }
 
     /// As [`TcpStream::connect`], but gives up with `ETIMEDOUT` after so long, to the millisecond.
@@ -167,7 +187,21 @@ impl TcpStream {
         timeout: Duration,
     ) -> Result<TcpStream, Errno> {
         let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
-        net.open(group, Op::Connect, addr.into(), &[], ms).map(TcpStream)
+        net.open(group, asks(Op::Connect, ms), addr.into(), &[]).map(TcpStream)
+    }
+
+    /// Begins to connect and returns at once. The socket does not exist before the connection does, so that
+    /// no [`Poll`](crate::Poll) can watch it meanwhile.
+    ///
+    /// # Errors
+    /// `EAGAIN` if too many requests are under way already (a quarter of the session's transfer slots): do
+    /// something else, or connect synchronously. Why it cannot be connected is said when it is waited for.
+    pub fn connect_async<G: Group>(
+        group: &G,
+        net: &Net,
+        addr: impl Into<NetAddr>,
+    ) -> Result<Pending<TcpStream>, Errno> {
+        Pending::begin(group, net, asks(Op::Connect, 0), addr.into(), &[])
     }
 
     /// The other end's address.
@@ -184,57 +218,6 @@ impl TcpStream {
     /// `EBADF`.
     pub fn local_addr(&self) -> Result<SocketAddr, Errno> {
         self.0.local_std()
-    }
-
-    /// Whether small messages go out at once (TCP_NODELAY). They do unless it is set otherwise: what is
-    /// sent has been gathered in the ring already. A request.
-    ///
-    /// # Errors
-    /// `EBADF`, `EIO`.
-    pub fn set_nodelay<G: Group>(&self, group: &G, nodelay: bool) -> Result<(), Errno> {
-        self.0.set_option_by(group, option::NODELAY, nodelay.into())
-    }
-
-    /// Whether the system probes idle connections (SO_KEEPALIVE). A request.
-    ///
-    /// # Errors
-    /// `EBADF`, `EIO`.
-    pub fn set_keepalive<G: Group>(&self, group: &G, keepalive: bool) -> Result<(), Errno> {
-        self.0.set_option_by(group, option::KEEPALIVE, keepalive.into())
-    }
-
-    /// The time to live of what is sent (IP_TTL). A request.
-    ///
-    /// # Errors
-    /// `EINVAL`, `EBADF`, `EIO`.
-    pub fn set_ttl<G: Group>(&self, group: &G, ttl: u32) -> Result<(), Errno> {
-        self.0.set_option_by(group, option::TTL, ttl.into())
-    }
-
-    /// How long closing waits for what was sent to be acknowledged, in seconds (SO_LINGER); 0 resets the
-    /// connection. A request.
-    ///
-    /// # Errors
-    /// `EBADF`, `EIO`.
-    pub fn set_linger<G: Group>(&self, group: &G, seconds: Option<u32>) -> Result<(), Errno> {
-        let value = seconds.map_or(0, |s| u64::from(s) + 1);
-        self.0.set_option_by(group, option::LINGER, value)
-    }
-
-    /// The size of the system's buffer for what arrives (SO_RCVBUF). A request.
-    ///
-    /// # Errors
-    /// `EINVAL`, `EBADF`, `EIO`.
-    pub fn set_recv_buffer_size<G: Group>(&self, group: &G, bytes: u32) -> Result<(), Errno> {
-        self.0.set_option_by(group, option::RECV_BUFFER, bytes.into())
-    }
-
-    /// The size of the system's buffer for what is sent (SO_SNDBUF). A request.
-    ///
-    /// # Errors
-    /// `EINVAL`, `EBADF`, `EIO`.
-    pub fn set_send_buffer_size<G: Group>(&self, group: &G, bytes: u32) -> Result<(), Errno> {
-        self.0.set_option_by(group, option::SEND_BUFFER, bytes.into())
     }
 }
 
@@ -261,7 +244,7 @@ impl TcpListener {
         net: &Net,
         addr: impl Into<NetAddr>,
     ) -> Result<TcpListener, Errno> {
-        Self::bind_with_backlog(group, net, addr, BACKLOG as u32)
+        Self::bind_with(group, net, addr, BindOptions::new())
     }
 
     /// As [`TcpListener::bind`], with room for `backlog` connections (1 to 4,096) that wait to be taken.
@@ -274,7 +257,32 @@ impl TcpListener {
         addr: impl Into<NetAddr>,
         backlog: u32,
     ) -> Result<TcpListener, Errno> {
-        net.open(group, Op::Listen, addr.into(), &[], backlog.into()).map(TcpListener)
+        Self::bind_with(group, net, addr, BindOptions::new().backlog(backlog))
+    }
+
+    /// As [`TcpListener::bind`], with options.
+    ///
+    /// # Errors
+    /// As [`TcpListener::bind`]; those of setsockopt(2).
+    pub fn bind_with<G: Group>(
+        group: &G,
+        net: &Net,
+        addr: impl Into<NetAddr>,
+        options: BindOptions,
+    ) -> Result<TcpListener, Errno> {
+        net.open(group, options.request(Op::Listen), addr.into(), &[]).map(TcpListener)
+    }
+
+    /// Begins to listen and returns at once.
+    ///
+    /// # Errors
+    /// `EAGAIN` as for [`TcpStream::connect_async`]. Why it cannot be bound is said when it is waited for.
+    pub fn bind_async<G: Group>(
+        group: &G,
+        net: &Net,
+        addr: impl Into<NetAddr>,
+    ) -> Result<Pending<TcpListener>, Errno> {
+        Pending::begin(group, net, BindOptions::new().request(Op::Listen), addr.into(), &[])
     }
 
     /// Takes a connection for a group; waits for one. No request.

@@ -1,15 +1,19 @@
 //! UDP, named as in `std::net`.
 
 use crate::buf::{Buf, BufMut};
+use crate::datagram::{Received, Take};
 use crate::net::Net;
-use crate::ring::{Deadline, Span};
+use crate::open::asks;
+use crate::options::BindOptions;
+use crate::pending::Pending;
+use crate::ring::Deadline;
 use crate::socket::Socket;
 use bytemuck::{Pod, Zeroable};
 use core::net::SocketAddr;
-use gpu_abi::socket::{Datagram, NetAddr, option};
-use gpu_abi::{DeviceSlice, Errno, Op, Request};
+use gpu_abi::socket::{NetAddr, PEER_NAME};
+use gpu_abi::{Errno, Op, Request};
 use gpu_port::by_leader;
-use gpu_rt::{Group, mem};
+use gpu_rt::Group;
 
 /// A UDP socket. A plain value; see [`Socket`] for what else it has.
 ///
@@ -18,19 +22,6 @@ use gpu_rt::{Group, mem};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct UdpSocket(pub(crate) Socket);
-
-const HEAD: u32 = size_of::<Datagram>() as u32;
-
-/// A datagram under a ring's lock, as a leader tells its group.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct Found {
-    span: Span,
-    /// Bytes that the datagram takes in the ring, and bytes to be copied.
-    takes: u32,
-    len: u32,
-    addr: NetAddr,
-}
 
 impl UdpSocket {
     /// Binds a socket to an address, for a group; port 0 picks a free port. A request.
@@ -43,7 +34,32 @@ impl UdpSocket {
         net: &Net,
         addr: impl Into<NetAddr>,
     ) -> Result<UdpSocket, Errno> {
-        net.open(group, Op::Bind, addr.into(), &[], 0).map(UdpSocket)
+        Self::bind_with(group, net, addr, BindOptions::new())
+    }
+
+    /// As [`UdpSocket::bind`], with options.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::bind`]; those of setsockopt(2).
+    pub fn bind_with<G: Group>(
+        group: &G,
+        net: &Net,
+        addr: impl Into<NetAddr>,
+        options: BindOptions,
+    ) -> Result<UdpSocket, Errno> {
+        net.open(group, options.request(Op::Bind), addr.into(), &[]).map(UdpSocket)
+    }
+
+    /// Begins to bind a socket and returns at once.
+    ///
+    /// # Errors
+    /// As [`TcpListener::bind_async`](crate::TcpListener::bind_async).
+    pub fn bind_async<G: Group>(
+        group: &G,
+        net: &Net,
+        addr: impl Into<NetAddr>,
+    ) -> Result<Pending<UdpSocket>, Errno> {
+        Pending::begin(group, net, BindOptions::new().request(Op::Bind), addr.into(), &[])
     }
 
     /// Sets whom [`UdpSocket::send`] sends to, and whose datagrams are received. A request.
@@ -52,11 +68,7 @@ impl UdpSocket {
     /// Those of connect(2); `EPERM` where the grant forbids it; `EBADF`; `EIO`.
     pub fn connect<G: Group>(&self, group: &G, addr: impl Into<NetAddr>) -> Result<(), Errno> {
         let addr = addr.into();
-        by_leader(group, || {
-            let request =
-                Request { op: Op::SetPeer as u8, handle: self.0.handle, ..Request::zeroed() };
-            self.0.net.call_with_addr::<G>(request, &addr, &[]).map(drop)
-        })
+        by_leader(group, || self.0.set_peer::<G>(&addr, &[]))
     }
 
     /// Sends the leader's buffer as one datagram. No request, but one that nobody waits for if the host
@@ -72,29 +84,20 @@ impl UdpSocket {
         buf: impl Buf,
         addr: impl Into<NetAddr>,
     ) -> Result<usize, Errno> {
-        let (src, len) = buf.raw();
-        let addr = addr.into();
-        let found = by_leader(group, || {
-            let at = self.0.at()?;
-            let len = u32::try_from(len).ok().filter(|len| *len <= Datagram::MAX);
-            let len = len.ok_or(Errno::EMSGSIZE)?;
-            let takes = Datagram::room_for(len);
-            if takes > at.size {
-                return Err(Errno::EMSGSIZE);
-            }
-            let span = at.begin_send(takes, at.send_deadline())?;
-            at.put(span.from, &Datagram { len, reserved: 0, addr });
-            Ok(Found { span, takes, len, addr: NetAddr::default() })
-        })?;
-        let at = self.0.at()?;
-        let (dst, first, second) = at.places(at.tx, found.span.from.wrapping_add(HEAD), found.len);
-        // SAFETY: from the leader's buffer, which nobody writes, to room in tx that is the leader's while it
-        // holds the lock; the leader's address counts.
-        unsafe { copy_parts(group, (dst, at.tx), src, first, second, true) };
-        if group.is_leader() {
-            at.finish_send(found.span, found.takes);
-        }
-        Ok(found.len as usize)
+        self.0.send_datagram(group, buf, addr.into(), &[], None)
+    }
+
+    /// As [`UdpSocket::send_to`], but says `EAGAIN` rather than wait for room.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::send_to`].
+    pub fn try_send_to<G: Group>(
+        &self,
+        group: &G,
+        buf: impl Buf,
+        addr: impl Into<NetAddr>,
+    ) -> Result<usize, Errno> {
+        self.0.send_datagram(group, buf, addr.into(), &[], Some(Deadline::NOW))
     }
 
     /// As [`UdpSocket::send_to`], to the peer that [`UdpSocket::connect`] set.
@@ -116,8 +119,7 @@ impl UdpSocket {
         group: &G,
         buf: impl BufMut,
     ) -> Result<(usize, SocketAddr), Errno> {
-        let (n, addr) = self.recv_by(group, buf, None)?;
-        Ok((n, addr.to_std().ok_or(Errno::EAFNOSUPPORT)?))
+        from(self.0.recv_datagram(group, buf, None, Take::It)?)
     }
 
     /// As [`UdpSocket::recv_from`], but says `EAGAIN` rather than wait.
@@ -129,8 +131,19 @@ impl UdpSocket {
         group: &G,
         buf: impl BufMut,
     ) -> Result<(usize, SocketAddr), Errno> {
-        let (n, addr) = self.recv_by(group, buf, Some(Deadline::NOW))?;
-        Ok((n, addr.to_std().ok_or(Errno::EAFNOSUPPORT)?))
+        from(self.0.recv_datagram(group, buf, Some(Deadline::NOW), Take::It)?)
+    }
+
+    /// As [`UdpSocket::recv_from`], but whoever receives next gets the datagram again.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::recv_from`].
+    pub fn peek_from<G: Group>(
+        &self,
+        group: &G,
+        buf: impl BufMut,
+    ) -> Result<(usize, SocketAddr), Errno> {
+        from(self.0.recv_datagram(group, buf, None, Take::ALook)?)
     }
 
     /// As [`UdpSocket::recv_from`], of which only the bytes are of interest.
@@ -138,51 +151,7 @@ impl UdpSocket {
     /// # Errors
     /// As [`UdpSocket::recv_from`].
     pub fn recv<G: Group>(&self, group: &G, buf: impl BufMut) -> Result<usize, Errno> {
-        self.recv_by(group, buf, None).map(|(n, _)| n)
-    }
-
-    fn recv_by<G: Group>(
-        &self,
-        group: &G,
-        mut buf: impl BufMut,
-        deadline: Option<Deadline>,
-    ) -> Result<(usize, NetAddr), Errno> {
-        let (dst, room) = buf.raw();
-        let found = by_leader(group, || {
-            let at = self.0.at()?;
-            let span = at.begin_recv(deadline.unwrap_or_else(|| at.recv_deadline()))?;
-            if span.len == 0 {
-                return Err(at.net_error());
-            }
-            if span.len < HEAD {
-                at.finish_recv(span, 0);
-                return Err(Errno::EPROTO);
-            }
-            let head: Datagram = at.take(span.from);
-            if head.len > Datagram::MAX || Datagram::room_for(head.len) > span.len {
-                at.finish_recv(span, 0);
-                return Err(Errno::EPROTO);
-            }
-            let len = room.min(head.len as usize) as u32;
-            Ok(Found { span, takes: Datagram::room_for(head.len), len, addr: head.addr })
-        })?;
-        let at = self.0.at()?;
-        let (src, first, second) = at.places(at.rx, found.span.from.wrapping_add(HEAD), found.len);
-        // SAFETY: from bytes of rx that are the leader's while it holds the lock, to the leader's buffer,
-        // exclusively ours; the leader's address counts.
-        unsafe { copy_parts(group, (src, at.rx), dst, first, second, false) };
-        if group.is_leader() {
-            at.finish_recv(found.span, found.takes);
-        }
-        Ok((found.len as usize, found.addr))
-    }
-
-    /// Whether datagrams may go to broadcast addresses (SO_BROADCAST). A request.
-    ///
-    /// # Errors
-    /// `EBADF`, `EIO`.
-    pub fn set_broadcast<G: Group>(&self, group: &G, broadcast: bool) -> Result<(), Errno> {
-        self.0.set_option_by(group, option::BROADCAST, broadcast.into())
+        self.0.recv_datagram(group, buf, None, Take::It).map(|received| received.len)
     }
 
     /// The address that it is bound to.
@@ -193,10 +162,30 @@ impl UdpSocket {
         self.0.local_std()
     }
 
+    /// The peer that [`UdpSocket::connect`] set. A request.
+    ///
+    /// # Errors
+    /// `ENOTCONN` without one; `EBADF`; `EIO`.
+    pub fn peer_addr<G: Group>(&self, group: &G) -> Result<SocketAddr, Errno> {
+        self.0.name_by(group, PEER_NAME)?.0.to_std().ok_or(Errno::EAFNOSUPPORT)
+    }
+
     /// The socket, whatever its kind.
     #[must_use]
     pub const fn socket(&self) -> Socket {
         self.0
+    }
+}
+
+fn from(received: Received) -> Result<(usize, SocketAddr), Errno> {
+    Ok((received.len, received.addr.to_std().ok_or(Errno::EAFNOSUPPORT)?))
+}
+
+impl Socket {
+    /// Sets the peer of a datagram socket, by a leader.
+    pub(crate) fn set_peer<G: Group>(&self, addr: &NetAddr, path: &[u8]) -> Result<(), Errno> {
+        let request = Request { handle: self.handle, ..asks(Op::SetPeer, 0) };
+        self.net.call_with_addr::<G>(request, addr, path).map(drop)
     }
 }
 
@@ -208,30 +197,8 @@ impl core::ops::Deref for UdpSocket {
     }
 }
 
-/// Copies between the two parts of a ring and the leader's buffer, by a group.
-///
-/// # Safety
-/// `ring` is where the first part begins and where the ring does; both parts and the buffer are as
-/// [`mem::copy`] wants them until this returns.
-unsafe fn copy_parts<G: Group>(
-    group: &G,
-    ring: (*mut u8, *mut u8),
-    buf: *const u8,
-    first: usize,
-    second: usize,
-    into_ring: bool,
-) {
-    let (part, start) = ring;
-    let buf = DeviceSlice::<u8>::new(buf as u64, (first + second) as u64);
-    let plan = |ring: *mut u8, buf: *mut u8, len: usize| {
-        let (dst, src) = if into_ring { (ring, buf) } else { (buf, ring) };
-        mem::Plan { dst, src, len }
-    };
-    // SAFETY: the caller's contract.
-    unsafe {
-        mem::copy_led(group, || (plan(part, buf.as_ptr(), first), 0u32));
-        if second > 0 {
-            mem::copy_led(group, || (plan(start, buf.as_ptr().add(first), second), 0u32));
-        }
+impl From<Socket> for UdpSocket {
+    fn from(socket: Socket) -> Self {
+        UdpSocket(socket)
     }
 }

@@ -1,7 +1,10 @@
 //! Unix sockets, named as in `std::os::unix::net`.
 
+use crate::addr::UnixAddr;
 use crate::buf::{Buf, BufMut};
 use crate::net::Net;
+use crate::open::asks;
+use crate::pending::{Pending, PendingRecv, PendingSend};
 use crate::ring::Deadline;
 use crate::socket::{Shutdown, Socket};
 use crate::tcp::{BACKLOG, stream};
@@ -25,7 +28,44 @@ impl UnixStream {
     /// Those of connect(2): `ENOENT`, `ECONNREFUSED`, …; `ENAMETOOLONG` for a path of more than 107 bytes;
     /// `EMFILE` if no socket is free; `EPERM` where the grant forbids it; `EIO` if the host is gone.
     pub fn connect<G: Group>(group: &G, net: &Net, path: &[u8]) -> Result<UnixStream, Errno> {
-        net.open(group, Op::Connect, NetAddr::unix(path.len()), path, 0).map(UnixStream)
+        net.open(group, asks(Op::Connect, 0), NetAddr::unix(path.len()), path).map(UnixStream)
+    }
+
+    /// Begins to connect and returns at once, as [`TcpStream::connect_async`](crate::TcpStream::connect_async).
+    ///
+    /// # Errors
+    /// `EAGAIN` if too many requests are under way already; `ENAMETOOLONG`.
+    pub fn connect_async<G: Group>(
+        group: &G,
+        net: &Net,
+        path: &[u8],
+    ) -> Result<Pending<UnixStream>, Errno> {
+        Pending::begin(group, net, asks(Op::Connect, 0), NetAddr::unix(path.len()), path)
+    }
+
+    /// Two sockets that are connected with each other. A request.
+    ///
+    /// # Errors
+    /// `EMFILE` if no two sockets are free; `EPERM` where the grant forbids it; `EIO`.
+    pub fn pair<G: Group>(group: &G, net: &Net) -> Result<(UnixStream, UnixStream), Errno> {
+        let [one, other] = Socket::pair(group, net, 0)?;
+        Ok((UnixStream(one), UnixStream(other)))
+    }
+
+    /// The other end's address. A request, unless it has none.
+    ///
+    /// # Errors
+    /// `EBADF`, `EIO`.
+    pub fn peer_addr<G: Group>(&self, group: &G) -> Result<UnixAddr, Errno> {
+        self.0.unix_name(group, true)
+    }
+
+    /// This end's address. A request, unless it has none.
+    ///
+    /// # Errors
+    /// `EBADF`, `EIO`.
+    pub fn local_addr<G: Group>(&self, group: &G) -> Result<UnixAddr, Errno> {
+        self.0.unix_name(group, false)
     }
 }
 
@@ -41,29 +81,57 @@ impl UnixListener {
     /// # Errors
     /// Those of bind(2): `EADDRINUSE`, `ENOENT`, …; otherwise as [`UnixStream::connect`].
     pub fn bind<G: Group>(group: &G, net: &Net, path: &[u8]) -> Result<UnixListener, Errno> {
-        net.open(group, Op::Listen, NetAddr::unix(path.len()), path, BACKLOG).map(UnixListener)
+        net.open(group, asks(Op::Listen, BACKLOG), NetAddr::unix(path.len()), path)
+            .map(UnixListener)
     }
 
-    /// Takes a connection for a group; waits for one. No request.
+    /// Takes a connection for a group, and its other end's address; waits for one. No request, unless that end
+    /// has a name, which few have.
     ///
     /// # Errors
     /// As [`TcpListener::accept`](crate::TcpListener::accept).
-    pub fn accept<G: Group>(&self, group: &G) -> Result<UnixStream, Errno> {
-        self.0.accept_by(group, None).map(UnixStream)
+    pub fn accept<G: Group>(&self, group: &G) -> Result<(UnixStream, UnixAddr), Errno> {
+        accepted(group, self.0.accept_by(group, None)?)
     }
 
     /// As [`UnixListener::accept`], but says `EAGAIN` rather than wait.
     ///
     /// # Errors
     /// As [`UnixListener::accept`].
-    pub fn try_accept<G: Group>(&self, group: &G) -> Result<UnixStream, Errno> {
-        self.0.accept_by(group, Some(Deadline::NOW)).map(UnixStream)
+    pub fn try_accept<G: Group>(&self, group: &G) -> Result<(UnixStream, UnixAddr), Errno> {
+        accepted(group, self.0.accept_by(group, Some(Deadline::NOW))?)
+    }
+
+    /// The path that it listens at. A request.
+    ///
+    /// # Errors
+    /// `EBADF`, `EIO`.
+    pub fn local_addr<G: Group>(&self, group: &G) -> Result<UnixAddr, Errno> {
+        self.0.unix_name(group, false)
     }
 
     /// The socket, whatever its kind.
     #[must_use]
     pub const fn socket(&self) -> Socket {
         self.0
+    }
+}
+
+/// A connection that has been taken, with its other end's address: if that fails, the connection has.
+fn accepted<G: Group>(group: &G, socket: Socket) -> Result<(UnixStream, UnixAddr), Errno> {
+    let stream = UnixStream(socket);
+    match stream.peer_addr(group) {
+        Ok(addr) => Ok((stream, addr)),
+        Err(e) => {
+            socket.close(group);
+            Err(e)
+        }
+    }
+}
+
+impl From<Socket> for UnixListener {
+    fn from(socket: Socket) -> Self {
+        UnixListener(socket)
     }
 }
 

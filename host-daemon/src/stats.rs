@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Numbers of operations, and 0 for what is none.
 pub(crate) const OPS: usize = 17;
+/// Numbers of operations on sockets, from `Listen` on.
+pub(crate) const NET_OPS: usize = 14;
 
 /// A client's counters since it was attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +38,7 @@ pub struct Stats {
 #[non_exhaustive]
 pub struct NetStats {
     /// Requests taken, by the number of their operation less that of `Listen`.
-    pub by_op: [u64; 9],
+    pub by_op: [u64; NET_OPS],
     /// Bytes that came from outside.
     pub received: u64,
     /// Bytes that went outside.

@@ -5,7 +5,7 @@ mod common;
 use bytemuck::Zeroable;
 use common::{CALL, CONFIG, Rig, options};
 use gpu_abi::request::CELL_NONE;
-use gpu_abi::socket::{Accepted, Datagram, NetAddr, state, wake};
+use gpu_abi::socket::{Accepted, Datagram, NetAddr, PEER_NAME, state, wake};
 use gpu_abi::{Errno, Op, Request};
 use host_daemon::{EngineChoice, Grant, NetGrant, Reach, RegionConfig};
 use proptest::prelude::*;
@@ -121,16 +121,33 @@ fn n14_a_grant_is_kept_to() {
     assert_eq!(Device(&mut near).with_addr(Op::Connect, far, &[], 0), Err(Errno::EPERM));
     let unix = NetAddr::unix(5);
     assert_eq!(Device(&mut near).with_addr(Op::Connect, unix, b"/none", 0), Err(Errno::EPERM));
+    let unbound = NetAddr::unix(0);
+    for addr in [unix, unbound] {
+        let path = &b"/none"[..addr.path_len as usize];
+        assert_eq!(Device(&mut near).with_addr(Op::Bind, addr, path, 0), Err(Errno::EPERM));
+    }
+    let pair = Request { op: Op::Pair as u8, cell: CALL, ..Request::zeroed() };
+    assert_eq!(near.call(pair).result(), Err(Errno::EPERM));
+    // Before the handle is looked at.
+    let group = NetAddr::v4([239, 1, 2, 3], 0);
+    assert_eq!(Device(&mut near).with_addr(Op::Multicast, group, &[], 0), Err(Errno::EPERM));
     assert!(listen(&mut near, loopback()).is_ok() && listen(&mut near, loopback()).is_ok());
     assert_eq!(listen(&mut near, loopback()), Err(Errno::EMFILE));
 
     let root = tempfile::tempdir().unwrap();
     let grant = Grant { root: Some(root.path().into()), ..Grant::default() };
     let mut rooted = Rig::new(options(EngineChoice::Pread), SOCKETS, grant);
-    assert_eq!(Device(&mut rooted).with_addr(Op::Listen, unix, b"/sock", 0), Err(Errno::EPERM));
+    for op in [Op::Listen, Op::Bind] {
+        assert_eq!(Device(&mut rooted).with_addr(op, unix, b"/sock", 0), Err(Errno::EPERM));
+    }
     let grant = Grant { read_only: true, ..Grant::default() };
     let mut reading = Rig::new(options(EngineChoice::Pread), SOCKETS, grant);
-    assert_eq!(Device(&mut reading).with_addr(Op::Listen, unix, b"/sock", 0), Err(Errno::EROFS));
+    for op in [Op::Listen, Op::Bind] {
+        assert_eq!(Device(&mut reading).with_addr(op, unix, b"/sock", 0), Err(Errno::EROFS));
+    }
+    // What makes no file may be had; what is sent there is another matter: the peer's own files say.
+    assert!(Device(&mut reading).with_addr(Op::Bind, unbound, &[], 0).is_ok());
+    assert!(reading.call(pair).result().is_ok());
 }
 
 #[test]
@@ -215,9 +232,36 @@ fn n10_a_datagram_that_cannot_be_ends_its_socket() {
     let mut rig = rig(NetGrant::default());
     let mut device = Device(&mut rig);
     let handle = device.with_addr(Op::Bind, loopback(), &[], 0).unwrap();
-    let head = Datagram { len: 60_000, reserved: 0, addr: loopback() };
+    let head = Datagram::new(60_000, loopback());
     device.send(handle, bytemuck::bytes_of(&head));
     assert_eq!(device.words(handle).host.errno.load(Ordering::Acquire), Errno::EPROTO.raw());
+    // Paths that reach behind what was sent, that are longer than any, or that are none.
+    for (path_len, errno) in [(30, Errno::EPROTO), (109, Errno::EPROTO), (8, Errno::EINVAL)] {
+        let handle = device.with_addr(Op::Bind, NetAddr::unix(0), &[], 0).unwrap();
+        let head = Datagram::new(8, NetAddr::unix(path_len));
+        let sent = [bytemuck::bytes_of(&head), &[0; 16]].concat();
+        device.send(handle, &sent);
+        assert_eq!(device.words(handle).host.errno.load(Ordering::Acquire), errno.raw());
+    }
+}
+
+#[test]
+fn n17_names_and_options_are_told_of_sockets_only() {
+    let mut rig = rig(NetGrant::default());
+    let (listener, addr) = Device(&mut rig).listen();
+    let name = |handle, cell| Request { op: Op::Name as u8, cell, handle, ..Request::zeroed() };
+    assert_eq!(rig.call(name(listener, 0)).result(), Ok(size_of::<NetAddr>() as u64));
+    let bytes = rig.bytes(0, size_of::<NetAddr>());
+    assert_eq!(bytemuck::pod_read_unaligned::<NetAddr>(&bytes).to_std(), Some(addr));
+    // A call cell has no slot to be filled.
+    assert_eq!(rig.call(name(listener, CALL)).result(), Err(Errno::EFAULT));
+    assert_eq!(rig.call(name(listener + 8, 0)).result(), Err(Errno::EBADF));
+    let peer = Request { flags: PEER_NAME, ..name(listener, 0) };
+    assert_eq!(rig.call(peer).result(), Err(Errno::ENOTCONN));
+    let unknown = Request { flags: 2, ..name(listener, 0) };
+    assert_eq!(rig.call(unknown).result(), Err(Errno::EINVAL));
+    let option = Request { op: Op::GetOption as u8, len: 99, ..name(listener, CALL) };
+    assert_eq!(rig.call(option).result(), Err(Errno::ENOPROTOOPT));
 }
 
 #[test]
@@ -258,6 +302,45 @@ fn n9_a_connection_is_made_or_refused_with_the_reason() {
     assert_eq!(refused, Err(Errno::ECONNREFUSED));
 }
 
+#[test]
+fn n16_what_is_given_up_is_answered_at_once() {
+    let mut rig = rig(NetGrant::default());
+    // A listener whose queue is full: connecting takes minutes.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // SAFETY: a socket that listens may be told so again, with another backlog.
+    unsafe { libc::listen(std::os::fd::AsRawFd::as_raw_fd(&listener), 0) };
+    let addr = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(peer) = TcpStream::connect_timeout(&addr, Duration::from_millis(100)) {
+        queued.push(peer);
+    }
+    let device = Device(&mut rig);
+    let to = NetAddr::from(addr);
+    device.0.fill(0, bytemuck::bytes_of(&to));
+    let connect = device.0.with_buffer(Op::Connect, 0, 0, size_of::<NetAddr>() as u32);
+    let asked = device.0.post(connect);
+    let cancel = |(cell, tag): (u32, u32)| Request {
+        op: Op::Cancel as u8,
+        cell: CALL,
+        len: cell,
+        offset: tag.into(),
+        ..Request::zeroed()
+    };
+    // Another request's tag, and a cell of which nothing is asked.
+    let (cell, tag) = asked;
+    for other in [(cell, tag.wrapping_add(1)), (cell + 1, tag), (u32::MAX, tag)] {
+        assert_eq!(device.0.call(cancel(other)).result(), Ok(0));
+    }
+    assert_eq!(device.0.client().stats().net.taken(Op::Cancel), 3);
+    assert_eq!(device.0.call(cancel(asked)).result(), Ok(0));
+    assert_eq!(device.0.wait(asked).result(), Err(Errno::ECANCELED));
+    // Its place is free again: all six can be had.
+    for _ in 0..6 {
+        let (mut device, addr) = (Device(&mut *device.0), loopback());
+        device.with_addr(Op::Bind, addr, &[], 0).unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
     /// Whatever the device writes into its words, and whatever it asks for, the daemon goes on, and
@@ -281,7 +364,7 @@ proptest! {
                 0 => words.device.tx_tail.store(near, Ordering::Release),
                 1 => words.device.tx_tail.store(value, Ordering::Release),
                 2 => words.device.rx_head.store(value, Ordering::Release),
-                3 => words.device.watch.store(value, Ordering::Release),
+                3 => words.device.watch.store(wide, Ordering::Release),
                 4 => wild.region.queue(index % 2).unwrap().device.head.store(value, Ordering::Release),
                 5 => {
                     let handle = words.host.handle.load(Ordering::Relaxed);
@@ -291,7 +374,7 @@ proptest! {
                 6 => {
                     let handle = words.host.handle.load(Ordering::Relaxed);
                     let mut request: Request = bytemuck::cast([wide; 8]);
-                    request.op = 32 + (value % 9) as u8;
+                    request.op = 32 + (value % 14) as u8;
                     request.cell = CALL;
                     (request.flags, request.reserved0, request.path_len) = ((wide % 4) as u8, 0, 0);
                     (request.reserved, request.handle) = ([0; 5], handle);

@@ -75,8 +75,15 @@ macro_rules! suite {
             sockets: [
                 a_server_serves, a_client_connects, streams_are_whole, errors_are_those_of_std_net,
                 waiting_ends_when_told, peers_end_as_they_like, a_flood_waits_its_turn, datagrams,
-                unix_sockets, names_are_looked_up, many_are_waited_for, kernels_talk_to_each_other,
-                bytes_cost_no_request
+                names_are_looked_up, many_are_waited_for,
+                watching_again_and_again_loses_nothing, kernels_talk_to_each_other,
+                bytes_cost_no_request, what_is_begun_is_finished_or_given_up,
+                a_connection_that_nobody_waits_for_is_closed
+            ],
+            sockets_unix: [unix_streams, unix_datagrams, unix_pairs_and_errors],
+            sockets_options: [
+                options_are_told_as_they_were_set, addresses_are_reused_as_said, only_v6_means_it,
+                groups_peers_and_looks
             ]
         );
     };

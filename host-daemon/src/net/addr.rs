@@ -11,10 +11,17 @@ use tokio::io::unix::AsyncFd;
 pub(crate) fn from_system(addr: &SockAddr) -> NetAddr {
     match addr.as_socket() {
         Some(addr) => addr.into(),
-        None if addr.is_unix() => {
-            NetAddr::unix(addr.as_pathname().map_or(0, |p| p.as_os_str().len()))
-        }
+        None if addr.is_unix() => NetAddr::unix(path_of(addr).len()),
         None => NetAddr::default(),
+    }
+}
+
+/// A Unix socket's path, or its abstract name with a NUL before it; nothing for what has neither.
+pub(crate) fn path_of(addr: &SockAddr) -> Vec<u8> {
+    match (addr.as_pathname(), addr.as_abstract_namespace()) {
+        (Some(path), _) => path.as_os_str().as_bytes().to_vec(),
+        (None, Some(name)) => [&[0], name].concat(),
+        (None, None) => Vec::new(),
     }
 }
 

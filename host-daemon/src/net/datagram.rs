@@ -1,12 +1,12 @@
 //! Datagrams: each in a ring with its length and address before it (clause N10).
 
-use super::socket::{Link, Pulled, Pushed, ROUNDS, Sock, copy_in, copy_out};
+use super::socket::{Kind, Link, Pulled, Pushed, ROUNDS, Sock, copy_in, copy_out};
 use super::stream::last_errno;
 use super::{Net, addr, lock};
 use crate::engine::errno;
 use bytemuck::Zeroable;
 use gpu_abi::Errno;
-use gpu_abi::socket::Datagram;
+use gpu_abi::socket::{Datagram, NetAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +24,9 @@ fn pull(net: &Net, sock: &Sock, fd: RawFd) -> Pulled {
             Err(e) => Err(e),
             Ok(0) => return Pulled::Full,
             Ok(room) => {
-                let room = room - HEAD;
+                // Behind the datagram its sender's path, if that has one.
+                let path_room = if sock.kind == Kind::UnixDatagram { NetAddr::SUN_PATH } else { 0 };
+                let room = room - HEAD - path_room as u32;
                 let (mut vectors, count) = sock.rx_vectors(rx.tail.wrapping_add(HEAD), room);
                 // SAFETY: plain zeroes are a valid value of this C struct.
                 let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -44,11 +46,17 @@ fn pull(net: &Net, sock: &Sock, fd: RawFd) -> Pulled {
                 match received {
                     Ok(_) if message.msg_flags & libc::MSG_TRUNC != 0 => Ok(0),
                     Ok((len, from)) => {
-                        let from = addr::from_system(&from);
-                        let head = Datagram { len, reserved: 0, addr: from };
+                        let head = Datagram::new(len, addr::from_system(&from));
                         copy_in(sock.rx_ring, rx.tail, bytemuck::bytes_of(&head), sock.size);
-                        // `room` and the ring are multiples of 8: the padding fits.
-                        sock.advance_rx(&mut rx, Datagram::room_for(len));
+                        if head.path_len() > 0 {
+                            let at = rx.tail.wrapping_add(HEAD + len);
+                            copy_in(sock.rx_ring, at, &addr::path_of(&from), sock.size);
+                        }
+                        // The ring and its room are multiples of 8: the padding fits.
+                        match head.room() {
+                            Some(room) => sock.advance_rx(&mut rx, room),
+                            None => tracing::debug!(len, "a datagram longer than any is dropped"),
+                        }
                         Ok(len)
                     }
                     Err(e) => match e.raw_os_error().unwrap_or_else(last_errno) {
@@ -115,17 +123,17 @@ pub(crate) fn push(net: &Net, sock: &Sock, fd: RawFd, by_task: bool) -> Pushed {
                 break 'out Err(());
             }
             copy_out(sock.tx_ring, tx.head, bytemuck::bytes_of_mut(&mut head), sock.size);
-            // N10: judged on the copy. `len` is bounded before anything is added to it.
-            if head.len > Datagram::MAX || Datagram::room_for(head.len) > there {
+            // N10: judged on the copy.
+            let Some(takes) = head.room().filter(|takes| *takes <= there) else {
                 break 'out Err(());
-            }
+            };
             match send_one(net, sock, fd, tx.head.wrapping_add(HEAD), &head) {
                 Ok(()) => sent += u64::from(head.len),
                 Err(libc::EAGAIN) => break 'out Ok(Pushed::Blocked),
                 Err(libc::EINTR) => continue,
                 Err(raw) => sock.words.host.errno.store(errno(raw).raw(), Ordering::Relaxed),
             }
-            sock.advance_tx(&mut tx, Datagram::room_for(head.len));
+            sock.advance_tx(&mut tx, takes);
         }
         Ok(Pushed::More)
     };
@@ -146,12 +154,15 @@ fn send_one(net: &Net, sock: &Sock, fd: RawFd, from: u32, head: &Datagram) -> Re
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = vectors.as_mut_ptr();
     message.msg_iovlen = count;
-    let to = match head.addr.to_std() {
-        Some(to) if !net.grant.may_reach(&head.addr) => {
-            tracing::debug!(%to, "a datagram to where the grant does not reach is dropped");
-            return Err(libc::EPERM);
-        }
-        to => to.map(socket2::SockAddr::from),
+    let to = if head.addr.family == NetAddr::default().family {
+        None
+    } else if net.grant.may_reach(&head.addr) {
+        let mut path = vec![0; head.path_len() as usize];
+        copy_out(sock.tx_ring, from.wrapping_add(head.len), &mut path, sock.size);
+        Some(addr::to_system(&head.addr, &path).map_err(|e| e.raw() as i32)?)
+    } else {
+        tracing::debug!(to = ?head.addr, "a datagram to where the grant does not reach is dropped");
+        return Err(libc::EPERM);
     };
     if let Some(to) = &to {
         message.msg_name = to.as_ptr().cast_mut().cast();

@@ -17,6 +17,8 @@
 //! | `socket` | one socket: its words, rings, ends, wake-ups |
 //! | `stream`, `datagram`, `listener`, `local` | what fills and empties the rings |
 //! | `open` | listening, connecting, binding, looking names up |
+//! | `options` | options, names, multicast groups |
+//! | `asked` | requests that tasks answer, or the device gives up |
 //! | `grant` | what a client may do |
 //! | `validate` | the judgement on a request |
 //! | `addr` | addresses |
@@ -25,11 +27,13 @@
 //! is moved for it until somebody makes room. No task and no lock is shared with another socket.
 
 mod addr;
+mod asked;
 mod datagram;
 mod grant;
 mod listener;
 mod local;
 mod open;
+mod options;
 mod runtime;
 mod serve;
 mod socket;
@@ -42,18 +46,24 @@ pub(crate) use open::Listeners;
 pub(crate) use runtime::Runtime;
 pub(crate) use validate::is_socket_op;
 
-use crate::stats::NetStats;
+use crate::stats::{NET_OPS, NetStats};
 use crate::{RegionMemory, wake};
+use asked::UnderWay;
 use gpu_abi::{Completion, Errno, HostAtomics, Region};
 use socket::{Kind, Link, Pushed, Sock};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use table::Table;
 use tokio::sync::Notify;
 
 /// How long the bytes of a closed socket may wait for a peer that takes none (clause N11).
 const LINGER: Duration = Duration::from_secs(10);
+/// Pause before one more look whether a receiver of Unix datagrams has room.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// Bits of an event's number that a socket remembers, below its queue's.
+const EVENT_BITS: u32 = 48;
 
 /// A lock, whatever happened to whoever held it: nothing under these locks is left half done.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -63,7 +73,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What the sockets of a client have been up to.
 #[derive(Default)]
 pub(crate) struct Counters {
-    pub(crate) by_op: [AtomicU64; 9],
+    pub(crate) by_op: [AtomicU64; NET_OPS],
     pub(crate) received: AtomicU64,
     pub(crate) sent: AtomicU64,
     pub(crate) linked: AtomicU64,
@@ -92,12 +102,11 @@ pub(crate) struct Net {
     runtime: Arc<Runtime>,
     listeners: Arc<Listeners>,
     /// The next event's number, for each queue.
-    queues: Box<[Mutex<u32>]>,
+    queues: Box<[Mutex<u64>]>,
     stopped: AtomicBool,
     /// False when no answer may be written any more.
     answers: RwLock<bool>,
-    /// Requests that tasks will answer.
-    asked: AtomicU32,
+    under_way: UnderWay,
     /// Keeps the region mapped: tasks may be the last to go.
     _memory: Arc<RegionMemory>,
 }
@@ -125,7 +134,7 @@ impl Net {
             queues: (0..config.pollers).map(|_| Mutex::new(0)).collect(),
             stopped: AtomicBool::new(false),
             answers: RwLock::new(true),
-            asked: AtomicU32::new(0),
+            under_way: UnderWay::default(),
             _memory: memory,
         })
     }
@@ -136,7 +145,7 @@ impl Net {
 
     /// Whether something may happen that nobody inside asked for: bytes or connections from outside.
     pub(crate) fn is_pending(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) > 0 || self.table.outside.load(Ordering::Relaxed) > 0
+        self.table.outside.load(Ordering::Relaxed) > 0 || self.under_way.is_any()
     }
 
     /// Ends everything. Afterwards nothing here writes into the region.
@@ -171,8 +180,9 @@ impl Net {
         }
     }
 
-    /// N7: appends to a queue; dropped if that is full or there is none.
-    fn append_event(&self, word: u32, handle: u32) {
+    /// N7: appends to a queue, unless the socket's last event is there still; dropped if that is full or there is
+    /// none.
+    fn append_event(&self, word: u64, sock: &Sock) {
         let Some(number) = gpu_abi::socket::watch::queue(word) else { return };
         let (Some(queue), Some(tail)) =
             (self.region.queue(number), self.queues.get(number as usize))
@@ -182,13 +192,19 @@ impl Net {
         let mut tail = lock(tail);
         let len = queue.entries.len() as u32;
         // Acquire: pairs with the device's release: it has read the entries before.
-        if tail.wrapping_sub(queue.device.head.load(Ordering::Acquire)) >= len {
+        let waiting = (*tail as u32).wrapping_sub(queue.device.head.load(Ordering::Acquire));
+        let (ours, count) = (u64::from(number + 1) << EVENT_BITS, (1 << EVENT_BITS) - 1);
+        let last = sock.event.load(Ordering::Relaxed);
+        let is_there = last & !count == ours
+            && (1..=waiting.into()).contains(&(tail.wrapping_sub(last) & count));
+        if is_there || waiting >= len {
             return;
         }
-        queue.entries[(*tail & (len - 1)) as usize].store(handle, Ordering::Relaxed);
-        *tail = tail.wrapping_add(1);
+        sock.event.store(ours | *tail & count, Ordering::Relaxed);
+        queue.entries[*tail as usize & (len as usize - 1)].store(sock.handle, Ordering::Relaxed);
+        *tail += 1;
         // Release: pairs with the device's acquire: it finds the entry.
-        queue.host.tail.store(*tail, Ordering::Release);
+        queue.host.tail.store(*tail as u32, Ordering::Release);
         self.counters.events.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -210,7 +226,9 @@ impl Net {
         match (&sock.link, sock.kind) {
             (Link::Local(_), _) => {}
             (_, Kind::Stream) => self.start(sock, stream::fill(net, ours)),
-            (_, Kind::Datagram) => self.start(sock, datagram::fill(net, ours)),
+            (_, Kind::Datagram | Kind::UnixDatagram) => {
+                self.start(sock, datagram::fill(net, ours));
+            }
             (_, Kind::Listener) => self.start(sock, listener::accept(net, ours)),
         }
     }
@@ -220,7 +238,9 @@ impl Net {
             (_, Kind::Listener) => Pushed::Ended,
             (None, _) => local::push(self, sock, by_task),
             (Some(fd), Kind::Stream) => stream::push(self, sock, fd, by_task),
-            (Some(fd), Kind::Datagram) => datagram::push(self, sock, fd, by_task),
+            (Some(fd), Kind::Datagram | Kind::UnixDatagram) => {
+                datagram::push(self, sock, fd, by_task)
+            }
         }
     }
 
@@ -283,7 +303,7 @@ impl Net {
                 }
                 self.finish(&sock);
             }
-            Kind::Stream | Kind::Datagram => {
+            Kind::Stream | Kind::Datagram | Kind::UnixDatagram => {
                 {
                     let mut tx = lock(&sock.tx);
                     (tx.shut, tx.flushing) = (true, false);
@@ -339,6 +359,15 @@ impl Net {
         Ok(())
     }
 
+    /// Fills the slot of a request that has not been answered.
+    fn write_slot(&self, cell: u32, bytes: &[u8]) {
+        let open = self.answers.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = self.region.slot(cell).filter(|_| *open) {
+            // SAFETY: the caller cut the bytes to the slot's size; the slot is the host's until the answer.
+            unsafe { slot.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        }
+    }
+
     /// C2, by a task.
     fn answer(&self, cell: u32, tag: u32, completion: &Completion) {
         let open = self.answers.read().unwrap_or_else(PoisonError::into_inner);
@@ -357,19 +386,37 @@ impl Net {
 /// Sends what is in tx to a peer that is slow.
 async fn flush(net: Arc<Net>, sock: Arc<Sock>) {
     let Link::Fd(fd) = &sock.link else { return };
+    // A receiver of Unix datagrams that has room again tells only those that are connected to it.
+    let retries = sock.kind == Kind::UnixDatagram;
+    let (mut head, mut since) = (lock(&sock.tx).head, Instant::now());
     loop {
+        let closed = sock.closed.load(Ordering::Relaxed);
         let wait = fd.writable();
-        let ready = if sock.closed.load(Ordering::Relaxed) {
-            match tokio::time::timeout(LINGER, wait).await {
-                Ok(ready) => ready,
+        let ready = if closed || retries {
+            let patience = if retries { RETRY } else { LINGER };
+            match tokio::time::timeout(patience, wait).await {
+                Ok(ready) => ready.map(Some),
+                Err(_) if retries => Ok(None),
                 Err(_) => break,
             }
         } else {
-            wait.await
+            wait.await.map(Some)
         };
-        let Ok(mut ready) = ready else { break };
+        let Ok(ready) = ready else { break };
+        if retries {
+            let now = lock(&sock.tx).head;
+            if now != head || !closed {
+                (head, since) = (now, Instant::now());
+            } else if since.elapsed() > LINGER {
+                break;
+            }
+        }
         match net.push_once(&sock, true) {
-            Pushed::Blocked => ready.clear_ready(),
+            Pushed::Blocked => {
+                if let Some(mut ready) = ready {
+                    ready.clear_ready();
+                }
+            }
             Pushed::More => tokio::task::yield_now().await,
             // As in `Net::push`.
             Pushed::Empty => return,

@@ -1,14 +1,14 @@
 //! Listening, connecting, binding, looking names up.
 
+use super::asked::Asked;
 use super::socket::{Kind, Link, Sock};
-use super::{Net, addr, lock};
+use super::{Net, addr, lock, options};
+use gpu_abi::Errno;
 use gpu_abi::socket::NetAddr;
-use gpu_abi::{Completion, Errno};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -64,11 +64,8 @@ fn parse(bytes: &[u8]) -> Result<(NetAddr, &[u8]), Errno> {
     Ok((addr, path))
 }
 
-/// A request's cell and tag.
-pub(crate) type Asked = (u32, u32);
-
 impl Net {
-    fn address(&self, bytes: &[u8]) -> Result<(NetAddr, SockAddr), Errno> {
+    pub(crate) fn address(&self, bytes: &[u8]) -> Result<(NetAddr, SockAddr), Errno> {
         let (addr, path) = parse(bytes)?;
         let system = addr::to_system(&addr, path)?;
         if !self.grant.may_reach(&addr) {
@@ -83,7 +80,7 @@ impl Net {
             (NetAddr::V6, Type::STREAM) => (Domain::IPV6, Some(Protocol::TCP)),
             (NetAddr::V4, Type::DGRAM) => (Domain::IPV4, Some(Protocol::UDP)),
             (NetAddr::V6, Type::DGRAM) => (Domain::IPV6, Some(Protocol::UDP)),
-            (NetAddr::UNIX, Type::STREAM) => (Domain::UNIX, None),
+            (NetAddr::UNIX, Type::STREAM | Type::DGRAM) => (Domain::UNIX, None),
             _ => return Err(Errno::EAFNOSUPPORT),
         };
         let kind = kind.nonblocking().cloexec();
@@ -116,7 +113,12 @@ impl Net {
         f(handle).inspect_err(|_| self.table.release(handle))
     }
 
-    pub(crate) fn listen(self: &Arc<Net>, bytes: &[u8], backlog: u32) -> Result<u32, Errno> {
+    pub(crate) fn listen(
+        self: &Arc<Net>,
+        bytes: &[u8],
+        backlog: u32,
+        how: u8,
+    ) -> Result<u32, Errno> {
         let (wanted, system) = self.address(bytes)?;
         if wanted.family == NetAddr::UNIX && !self.makes_files {
             return Err(Errno::EROFS);
@@ -124,10 +126,7 @@ impl Net {
         self.with_place(|handle| {
             let socket = Self::descriptor(wanted.family, Type::STREAM)?;
             let bound = (|| {
-                // As std: a server can be started anew while old connections of it linger.
-                if wanted.family != NetAddr::UNIX {
-                    socket.set_reuse_address(true)?;
-                }
+                options::prepare(&socket, how)?;
                 socket.bind(&system)?;
                 socket.listen(backlog as i32)
             })();
@@ -146,22 +145,58 @@ impl Net {
         })
     }
 
-    pub(crate) fn bind(self: &Arc<Net>, bytes: &[u8]) -> Result<u32, Errno> {
-        let (wanted, system) = self.address(bytes)?;
+    pub(crate) fn bind(self: &Arc<Net>, bytes: &[u8], how: u8) -> Result<u32, Errno> {
+        let unbound = parse(bytes)?.0 == NetAddr::unix(0);
+        if unbound && !self.grant.unix {
+            return Err(Errno::EPERM);
+        }
+        let (family, system) = if unbound {
+            (NetAddr::UNIX, None)
+        } else {
+            self.address(bytes).map(|(addr, system)| (addr.family, Some(system)))?
+        };
+        let kind = if family == NetAddr::UNIX { Kind::UnixDatagram } else { Kind::Datagram };
+        if kind == Kind::UnixDatagram && !unbound && !self.makes_files {
+            return Err(Errno::EROFS);
+        }
         self.with_place(|handle| {
-            let socket = Self::descriptor(wanted.family, Type::DGRAM)?;
-            socket.bind(&system).map_err(|e| addr::errno_of(&e))?;
-            let none = NetAddr::default();
-            let sock = self.adopt(handle, Kind::Datagram, socket.into(), none, 0)?;
+            let socket = Self::descriptor(family, Type::DGRAM)?;
+            let bound = options::prepare(&socket, how)
+                .and_then(|()| system.map_or(Ok(()), |system| socket.bind(&system)));
+            bound.map_err(|e| addr::errno_of(&e))?;
+            let sock = self.adopt(handle, kind, socket.into(), NetAddr::default(), 0)?;
             self.start_filling(&sock);
             Ok(handle)
         })
     }
 
+    /// Two Unix sockets, each the other's peer: one handle, and the other 32 bits higher.
+    pub(crate) fn pair(self: &Arc<Net>, datagrams: bool) -> Result<u64, Errno> {
+        if !self.grant.unix {
+            return Err(Errno::EPERM);
+        }
+        let (kind, sort) = if datagrams {
+            (Kind::UnixDatagram, Type::DGRAM)
+        } else {
+            (Kind::Stream, Type::STREAM)
+        };
+        let make = |handle, socket: Socket| {
+            let sock = self.adopt(handle, kind, socket.into(), NetAddr::unix(0), 0)?;
+            self.start_filling(&sock);
+            Ok(handle)
+        };
+        let (one, other) = Socket::pair(Domain::UNIX, sort.nonblocking().cloexec(), None)
+            .map_err(|e| addr::errno_of(&e))?;
+        let one = self.with_place(|handle| make(handle, one))?;
+        let other = self.with_place(|handle| make(handle, other));
+        let other = other.inspect_err(|_| _ = self.close(one))?;
+        Ok(u64::from(one) | u64::from(other) << 32)
+    }
+
     pub(crate) fn set_peer(&self, handle: u32, bytes: &[u8]) -> Result<(), Errno> {
         let (_, system) = self.address(bytes)?;
         let sock = self.table.get(handle).ok_or(Errno::EBADF)?;
-        let fd = sock.fd().filter(|_| sock.kind == Kind::Datagram).ok_or(Errno::EOPNOTSUPP)?;
+        let fd = sock.fd().filter(|_| sock.kind.has_datagrams()).ok_or(Errno::EOPNOTSUPP)?;
         // SAFETY: the socket keeps it open.
         let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
         socket2::SockRef::from(&fd).connect(&system).map_err(|e| addr::errno_of(&e))
@@ -194,32 +229,32 @@ impl Net {
                 self.start_filling(&sock);
                 return Ok(Some(handle.into()));
             }
-            self.asked.fetch_add(1, Ordering::Relaxed);
-            let net = self.clone();
+            let asking = self.begin(asked);
             self.runtime.spawn(async move {
+                let net = &asking.net;
                 let made = async {
                     let fd = addr::watched(socket.into())?;
                     net.connected(&fd, &system, to.family).await?;
                     net.adopt(handle, Kind::Stream, fd.into_inner(), to, 0)
                 };
-                let made = if patience.is_zero() {
-                    made.await
-                } else {
+                let made = asking.unless_given_up(async {
+                    if patience.is_zero() {
+                        return made.await;
+                    }
                     let late = Err(Errno::ETIMEDOUT);
                     tokio::time::timeout(patience, made).await.unwrap_or(late)
-                };
-                let completion = match made {
+                });
+                let outcome = match made.await {
                     Ok(sock) => {
                         net.start_filling(&sock);
-                        Completion::of(Ok(handle.into()))
+                        Ok(handle.into())
                     }
                     Err(e) => {
                         net.table.release(handle);
-                        Completion::of(Err(e))
+                        Err(e)
                     }
                 };
-                net.answer(asked.0, asked.1, &completion);
-                net.asked.fetch_sub(1, Ordering::Relaxed);
+                asking.answer(outcome);
             });
             Ok(None)
         })
@@ -269,32 +304,22 @@ impl Net {
         }
         let name = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?.to_owned();
         let room = self.region.layout().config.slot_size as usize / size_of::<NetAddr>();
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let net = self.clone();
+        let asking = self.begin(asked);
         self.runtime.spawn(async move {
-            let found = tokio::net::lookup_host((name, port)).await;
-            let completion = match found {
-                Ok(addrs) => {
-                    let addrs: Vec<NetAddr> = addrs.take(room).map(NetAddr::from).collect();
-                    net.write_slot(asked.0, bytemuck::cast_slice(&addrs));
-                    Completion::of(Ok(addrs.len() as u64))
+            let found = asking.unless_given_up(async {
+                match tokio::net::lookup_host((name, port)).await {
+                    Ok(addrs) => Ok(addrs.take(room).map(NetAddr::from).collect::<Vec<_>>()),
+                    // The resolver's own numbers are not the system's.
+                    Err(e) if e.raw_os_error().is_none() => Err(Errno::ENOENT),
+                    Err(_) => Err(Errno::EAGAIN),
                 }
-                // The resolver's own numbers are not the system's.
-                Err(e) if e.raw_os_error().is_none() => Completion::of(Err(Errno::ENOENT)),
-                Err(_) => Completion::of(Err(Errno::EAGAIN)),
-            };
-            net.answer(asked.0, asked.1, &completion);
-            net.asked.fetch_sub(1, Ordering::Relaxed);
+            });
+            let outcome = found.await.map(|addrs| {
+                asking.fill_slot(bytemuck::cast_slice(&addrs));
+                addrs.len() as u64
+            });
+            asking.answer(outcome);
         });
         Ok(None)
-    }
-
-    /// Fills the slot of a request that has not been answered.
-    fn write_slot(&self, cell: u32, bytes: &[u8]) {
-        let open = self.answers.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(slot) = self.region.slot(cell).filter(|_| *open) {
-            // SAFETY: the caller cut the bytes to the slot's size; the slot is the host's until the answer.
-            unsafe { slot.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        }
     }
 }

@@ -1,14 +1,13 @@
 //! Carrying socket requests out.
 
 use super::validate::{self, Valid};
-use super::{Net, addr, lock};
+use super::{Net, lock};
 use crate::client::Inner;
 use crate::serve::Worker;
 use crate::stats::bump;
 use crate::validate::Refusal;
-use gpu_abi::socket::{option, shut};
+use gpu_abi::socket::shut;
 use gpu_abi::{Completion, Errno, Op, Request};
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,11 +36,17 @@ impl Worker {
             Valid::SetOption { handle, option, value } => {
                 net.set_option(handle, option, value).map(|()| Some(0))
             }
-            Valid::Listen { addr, backlog } => self
-                .with_bytes(inner, addr, |bytes| net.listen(bytes, backlog))
+            Valid::GetOption { handle, option } => net.option(handle, option).map(Some),
+            Valid::Name { handle, peer, slot } => net.name(handle, peer, slot).map(Some),
+            Valid::Pair { datagrams } => net.pair(datagrams).map(Some),
+            Valid::Multicast { handle, addr, leave } => self
+                .with_bytes(inner, addr, |bytes| net.multicast(handle, bytes, leave))
+                .map(|()| Some(0)),
+            Valid::Listen { addr, backlog, how } => self
+                .with_bytes(inner, addr, |bytes| net.listen(bytes, backlog, how))
                 .map(|handle| Some(handle.into())),
-            Valid::Bind { addr } => self
-                .with_bytes(inner, addr, |bytes| net.bind(bytes))
+            Valid::Bind { addr, how } => self
+                .with_bytes(inner, addr, |bytes| net.bind(bytes, how))
                 .map(|handle| Some(handle.into())),
             Valid::SetPeer { handle, addr } => {
                 self.with_bytes(inner, addr, |bytes| net.set_peer(handle, bytes)).map(|()| Some(0))
@@ -49,6 +54,10 @@ impl Worker {
             Valid::Connect { addr, patience_ms } => self.with_bytes(inner, addr, |bytes| {
                 net.connect(bytes, Duration::from_millis(patience_ms), (r.cell, r.tag))
             }),
+            Valid::Cancel { cell, tag } => {
+                net.under_way.give_up((cell, tag));
+                Ok(Some(0))
+            }
             Valid::LookUp { name, port } => {
                 self.with_bytes(inner, name, |bytes| net.look_up(bytes, port, (r.cell, r.tag)))
             }
@@ -77,35 +86,5 @@ impl Net {
             self.push(&sock);
         }
         Ok(())
-    }
-
-    fn set_option(&self, handle: u32, which: u32, value: u64) -> Result<(), Errno> {
-        let sock = self.table.get(handle).ok_or(Errno::EBADF)?;
-        // What is linked has no such options: they make no difference there.
-        let Some(fd) = sock.fd() else { return Ok(()) };
-        // SAFETY: the socket keeps it open.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        let socket = socket2::SockRef::from(&fd);
-        let number = usize::try_from(value).ok().filter(|n| *n <= i32::MAX as usize);
-        let number = number.ok_or(Errno::EINVAL)?;
-        let flag = || match number {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(Errno::EINVAL),
-        };
-        let outcome = match which {
-            option::NODELAY => socket.set_tcp_nodelay(flag()?),
-            option::RECV_BUFFER => socket.set_recv_buffer_size(number),
-            option::SEND_BUFFER => socket.set_send_buffer_size(number),
-            option::KEEPALIVE => socket.set_keepalive(flag()?),
-            option::BROADCAST => socket.set_broadcast(flag()?),
-            option::TTL => socket.set_ttl_v4(number as u32),
-            option::LINGER => {
-                let time = number.checked_sub(1).map(|s| Duration::from_secs(s as u64));
-                socket.set_linger(time)
-            }
-            _ => return Err(Errno::ENOPROTOOPT),
-        };
-        outcome.map_err(|e| addr::errno_of(&e))
     }
 }

@@ -19,7 +19,7 @@ use gpu_abi::socket::{self, NetAddr, parts, state, used, watch};
 use gpu_abi::{Errno, HostAtomics};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -31,6 +31,13 @@ pub(crate) enum Kind {
     Stream,
     Listener,
     Datagram,
+    UnixDatagram,
+}
+
+impl Kind {
+    pub(crate) fn has_datagrams(self) -> bool {
+        matches!(self, Kind::Datagram | Kind::UnixDatagram)
+    }
 }
 
 /// What is at the other end.
@@ -101,7 +108,10 @@ pub(crate) struct Sock {
     /// rx may have room again.
     pub(crate) room: Notify,
     /// The last watch that was answered.
-    watched: AtomicU32,
+    watched: AtomicU64,
+    /// Its last event: which queue's, and the number there. Looked at and changed under that queue's lock, or about
+    /// another's, which is as good as none.
+    pub(crate) event: AtomicU64,
     /// The device has closed it.
     pub(crate) closed: AtomicBool,
     /// Its place has been given back.
@@ -147,7 +157,8 @@ impl Sock {
             }),
             tx: Mutex::new(Tx { head: tx_tail, ended: false, shut: false, flushing: false }),
             room: Notify::new(),
-            watched: AtomicU32::new(words.device.watch.load(Ordering::Relaxed)),
+            watched: AtomicU64::new(words.device.watch.load(Ordering::Relaxed)),
+            event: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             backlog,
@@ -290,12 +301,12 @@ impl Sock {
     }
 
     /// N7, D4: whoever watches hears of it, and whoever sleeps is woken.
-    fn tell(&self, net: &Net, ready: u32) {
+    fn tell(&self, net: &Net, ready: u64) {
         // SeqCst: pairs with the device's fence between its watch and its own last look.
         fence(Ordering::SeqCst);
         let word = self.words.device.watch.load(Ordering::Relaxed);
         if word & ready != 0 && self.watched.swap(word, Ordering::Relaxed) != word {
-            net.append_event(word, self.handle);
+            net.append_event(word, self);
         }
         let header = net.region.header();
         if wake::ring_device(&header.device.parked, &header.host.bell) {

@@ -6,6 +6,8 @@ pub mod naming;
 pub mod pressure;
 pub mod reading;
 pub mod sockets;
+pub mod sockets_options;
+pub mod sockets_unix;
 pub mod writing;
 
 use crate::device::ops::{GROUP_BLOCK, GROUP_THREAD, GROUP_WARP, Op};

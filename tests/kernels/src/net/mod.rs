@@ -1,5 +1,9 @@
 //! Scripts of socket operations, done one after the other by one group.
 
+mod options;
+mod serve;
+mod unix;
+
 use bytemuck::{Pod, Zeroable};
 use core::time::Duration;
 use gpu_rt::atomic::{DeviceAtomicU64, Ordering};
@@ -72,6 +76,66 @@ pub const ECHO: u32 = 28;
 pub const NODELAY: u32 = 29;
 /// The socket's error.
 pub const TAKE_ERROR: u32 = 30;
+
+/// As [`CONNECT`], begun, and asked for until it is there.
+pub const CONNECT_ASYNC: u32 = 31;
+/// Begins to connect to `addr`, `arg` times, and gives all that up.
+pub const CONNECT_DROP: u32 = 32;
+/// As [`LOOK_UP`], given up, begun again, and asked for until it is there.
+pub const LOOK_UP_ASYNC: u32 = 33;
+/// As [`SEND_ALL`], begun, and asked for until all is sent.
+pub const SEND_ASYNC: u32 = 34;
+/// As [`RECV`], asked for until it is there.
+pub const RECV_ASYNC: u32 = 35;
+/// As [`LISTEN`], begun, and waited for.
+pub const LISTEN_ASYNC: u32 = 36;
+/// Begins to connect to `addr` until that is `EAGAIN`; how often it was not. Then gives all up.
+pub const CONNECT_MANY: u32 = 37;
+
+/// `s` takes a connection from `t`, a Unix listener: its peer's path goes to `bytes`; how long it is.
+pub const ACCEPT_UNIX: u32 = 38;
+/// As [`LOCAL`], of a Unix socket: a path; how long it is.
+pub const LOCAL_UNIX: u32 = 39;
+/// As [`PEER`], likewise.
+pub const PEER_UNIX: u32 = 40;
+/// `s` and `t` are a pair of Unix streams, of datagrams if `arg` is not 0.
+pub const PAIR: u32 = 41;
+/// `s` is a Unix socket of datagrams, bound to the path in `bytes`, or to none if that is empty and `arg` is 0.
+pub const BIND_UNIX: u32 = 42;
+/// Sets the peer of a Unix socket of datagrams: the path in `bytes`.
+pub const SET_PEER_UNIX: u32 = 43;
+/// Sends a datagram to the path that `arg` says: where it begins in the script's bytes, and 32 bits higher its
+/// length; 0: to the peer.
+pub const SEND_UNIX: u32 = 44;
+/// Receives a datagram; its sender's path goes to `arg`, and its length is in the upper half of the value.
+pub const RECV_UNIX: u32 = 45;
+/// As [`LISTEN`] with a backlog of 8, or as [`BIND`] if `t` is not 0, with `arg`: 1 the address is not reused if it
+/// were and reused if it were not, 2 the port is reused, 4 IPv6 only.
+pub const OPEN_WITH: u32 = 46;
+/// Sets option `t` (a number of `gpu_abi`) to `arg`, of a stream; of a UDP socket if `len` is 1.
+pub const SET_OPTION: u32 = 47;
+/// What option `t` is, likewise; of a listener if `len` is 2.
+pub const GET_OPTION: u32 = 48;
+/// Joins the multicast group of `addr`, or leaves it if `arg` is not 0.
+pub const MULTICAST: u32 = 49;
+/// As [`RECV_FROM`], but it remains.
+pub const PEEK_FROM: u32 = 50;
+/// A UDP socket's peer, into `bytes`.
+pub const PEER_UDP: u32 = 51;
+/// The read timeout in milliseconds, and 32 bits higher the write timeout.
+pub const TIMEOUTS: u32 = 52;
+
+/// Block 0 listens at `addr` for all blocks, which share a queue; 64 zeroes in `bytes` are for that.
+pub const SERVE_START: u32 = 53;
+/// Serves connections (of listener `s`) until kernels are asked to end; how many were closed here. `arg`: waits
+/// end after so many milliseconds, if not 0, and are begun anew.
+pub const SERVE: u32 = 54;
+/// Gives the queue back; the next operation that needs one takes another.
+pub const POLL_CLOSE: u32 = 55;
+/// Watches `s` `arg` times; how often it was ready.
+pub const WATCH_OFTEN: u32 = 56;
+/// Adds `s`, to hear of room for `arg` bytes.
+pub const ADD_ROOM: u32 = 57;
 
 /// Sockets of a script.
 pub const REGISTERS: usize = 16;
@@ -155,6 +219,20 @@ fn run<G: Group>(group: &G, job: &NetJob) {
     }
 }
 
+/// Asks for what is pending until it is there.
+fn until<P, T>(
+    mut pending: P,
+    mut ask: impl FnMut(P) -> Result<Result<T, Errno>, P>,
+) -> Result<T, Errno> {
+    loop {
+        match ask(pending) {
+            Ok(outcome) => return outcome,
+            Err(later) => pending = later,
+        }
+        gpu_rt::relax();
+    }
+}
+
 impl<G: Group> Script<'_, G> {
     fn bytes(&self, op: &NetOp) -> DeviceSlice<u8> {
         self.job.bytes.slice(op.at as usize, op.len as usize)
@@ -211,7 +289,7 @@ impl<G: Group> Script<'_, G> {
             }
             ACCEPT => {
                 let stream = if op.arg != 0 {
-                    bytemuck::cast::<_, UnixListener>(other).accept(group)?.socket()
+                    UnixListener::from(other).accept(group)?.0.socket()
                 } else {
                     TcpListener::from(other).accept(group)?.0.socket()
                 };
@@ -303,13 +381,81 @@ impl<G: Group> Script<'_, G> {
                 stream.set_nodelay(group, op.arg != 0)?;
                 0
             }
+            CONNECT_ASYNC => {
+                let begun = TcpStream::connect_async(group, net, op.addr)?;
+                opened(until(begun, |begun| begun.try_wait(group))?.socket())
+            }
+            CONNECT_DROP => {
+                for _ in 0..op.arg {
+                    drop(TcpStream::connect_async(group, net, op.addr)?);
+                }
+                op.arg
+            }
+            CONNECT_MANY => {
+                let mut begun = [const { None }; 16];
+                let mut count = 0;
+                for place in &mut begun {
+                    match TcpStream::connect_async(group, net, op.addr) {
+                        Ok(pending) => *place = Some(pending),
+                        Err(Errno::EAGAIN) => break,
+                        Err(e) => return Err(e),
+                    }
+                    count += 1;
+                }
+                count
+            }
+            LISTEN_ASYNC => {
+                opened(TcpListener::bind_async(group, net, op.addr)?.wait(group)?.socket())
+            }
+            LOOK_UP_ASYNC => {
+                let (name, port) = (self.path(op), op.arg as u16);
+                drop(net.lookup_host_async(group, name, port)?);
+                let mut addrs = [NetAddr::default(); 4];
+                let begun = net.lookup_host_async(group, name, port)?;
+                let n = until(begun, |begun| begun.try_wait(group, &mut addrs))?;
+                self.store_addr(op, addrs[0]);
+                n as u64
+            }
+            SEND_ASYNC => {
+                let begun = stream.send_all_async(group, self.bytes(op))?;
+                until(begun, |begun| begun.try_wait(group))? as u64
+            }
+            RECV_ASYNC => {
+                let begun = stream.recv_async(self.bytes(op));
+                until(begun, |begun| begun.try_wait(group))? as u64
+            }
+            PEEK_FROM => {
+                let (n, from) = self.udp(socket).peek_from(group, self.bytes(op))?;
+                n as u64 | u64::from(from.port()) << 32
+            }
             TAKE_ERROR => socket.take_error()?.map_or(0, |e| e.raw().into()),
+            ACCEPT_UNIX..=RECV_UNIX => return self.exec_unix(op),
+            SERVE_START => self.serve_start(op)?,
+            SERVE => self.serve(op)?,
+            POLL_CLOSE => {
+                self.poll()?.close(group);
+                self.poll = None;
+                0
+            }
+            WATCH_OFTEN => {
+                let poll = self.poll()?;
+                let mut ready = 0;
+                for _ in 0..op.arg {
+                    ready += u64::from(poll.watch(group, &socket, Interest::Readable)?);
+                }
+                ready
+            }
+            ADD_ROOM => {
+                self.poll()?.add(group, &socket, Interest::Room(op.arg as u32))?;
+                0
+            }
+            OPEN_WITH..=TIMEOUTS => return self.exec_option(op),
             _ => return Err(Errno::ENOSYS),
         })
     }
 
     fn udp(&self, socket: Socket) -> UdpSocket {
-        bytemuck::cast(socket)
+        socket.into()
     }
 
     fn recv_view(&self, stream: &TcpStream, op: &NetOp) -> Result<u64, Errno> {
