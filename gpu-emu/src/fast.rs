@@ -25,6 +25,14 @@ const SPINS: u32 = 16;
 /// or is the [`crate::Host`].
 const NAP: Duration = Duration::from_micros(50);
 const LONG_NAP: Duration = Duration::from_millis(2);
+/// The longest sleep where nothing has happened for long: much longer than this.
+const REST: Duration = Duration::from_millis(50);
+/// How often a worker has slept for [`LONG_NAP`] before it rests.
+const NAPS: u32 = 100;
+/// As many quiet looks lead to naps of [`LONG_NAP`].
+const LONG: u32 = SPINS + 6;
+/// Times that are far away are met this exactly, so that threads that wait long wake together.
+const SLACK_NS: u64 = 8_000_000;
 /// The longest sleep while another worker runs threads, which may store to the words that these
 /// wait for.
 const SHORT_NAP: Duration = Duration::from_micros(100);
@@ -57,7 +65,7 @@ impl Pace {
 
 /// Runs until the emulator is shut down.
 pub(crate) fn run(core: &Core) {
-    let (mut since_look, mut quiet, mut pace) = (0, 0, Pace::default());
+    let (mut since_look, mut pace, mut quiet) = (0, Pace::default(), Quiet::default());
     while !core.shared.shutting_down() {
         core.fill();
         if core.is_empty() {
@@ -71,15 +79,17 @@ pub(crate) fn run(core: &Core) {
         }
         let ran = core.switches.get() - before;
         since_look += ran;
+        if ran > 0 {
+            quiet.ran();
+        }
         if ran == 0 || since_look >= LOOK {
             since_look = 0;
             let now = wall_clock();
             let looked = look(core, now);
-            if ran > 0 || looked.woken {
-                quiet = 0;
-            } else if !core.is_empty() {
+            quiet.looked(&looked);
+            if ran == 0 && !looked.woken && !looked.timed_out && !core.is_empty() {
                 pace.polled = now;
-                quiet = if wait(core, quiet) { quiet + 1 } else { 0 };
+                wait(core, &mut quiet);
             }
         }
     }
@@ -127,17 +137,22 @@ fn run_warp(core: &Core, block: &Block, warp: &Warp) {
 }
 
 struct Looked {
+    /// A word has changed that a lane waits for.
     woken: bool,
+    /// The time of a lane is out.
+    timed_out: bool,
+    /// When the next one's is.
     deadline: u64,
 }
 
 /// Wakes the lanes that need not wait any longer, and drops the launches that cannot go on.
 fn look(core: &Core, now: u64) -> Looked {
-    let mut all = Looked { woken: false, deadline: u64::MAX };
+    let mut all = Looked { woken: false, timed_out: false, deadline: u64::MAX };
     for block in core.blocks.borrow().iter() {
         for warp in block.warps.iter().filter(|warp| warp.waiting.get() != 0) {
             let looked = warp.look(now);
-            all.woken |= looked.woken != 0;
+            all.woken |= looked.changed != 0;
+            all.timed_out |= looked.expired != 0;
             all.deadline = all.deadline.min(looked.deadline);
         }
         let launch = &block.launch;
@@ -158,28 +173,75 @@ fn look(core: &Core, now: u64) -> Looked {
     all
 }
 
-/// Lets the host work, and sleeps if it has nothing to do either; whether nothing happened. All
-/// lanes wait, and nothing has happened `quiet` times.
-fn wait(core: &Core, quiet: u32) -> bool {
-    if core.shared.config.host.poll(core.number) == Progress::Worked {
-        return false;
+/// How long nothing has happened.
+#[derive(Debug, Default)]
+struct Quiet {
+    /// So many looks in a row.
+    looks: u32,
+    /// The lanes that are ready are so because their time was out, and for nothing else: that they
+    /// look at the time is nothing that happens.
+    timed_out: bool,
+}
+
+impl Quiet {
+    /// Lanes have run.
+    fn ran(&mut self) {
+        if !self.timed_out {
+            self.looks = 0;
+        }
+        self.timed_out = false;
     }
-    if quiet < SPINS {
+
+    fn looked(&mut self, looked: &Looked) {
+        if looked.woken {
+            self.looks = 0;
+        }
+        self.timed_out = looked.timed_out && !looked.woken;
+    }
+}
+
+/// Lets the host work, and sleeps if it has nothing to do either. All lanes wait.
+fn wait(core: &Core, quiet: &mut Quiet) {
+    if core.shared.config.host.poll(core.number) == Progress::Worked {
+        quiet.looks = 0;
+        return;
+    }
+    if quiet.looks < SPINS {
         std::thread::yield_now();
-        return true;
+        quiet.looks += 1;
+        return;
     }
     // As `Host::park` promises: what the poll arranged to be woken by, if it comes before this
     // look, is seen now, and if it comes after it, wakes.
     let now = wall_clock();
     let looked = look(core, now);
-    if looked.woken || core.is_empty() {
-        return false;
+    quiet.looked(&looked);
+    if looked.woken || looked.timed_out || core.is_empty() {
+        return;
     }
-    let longest = if core.shared.others_parked() { LONG_NAP } else { SHORT_NAP };
-    let nap = NAP.saturating_mul(1 << (quiet - SPINS).min(8)).min(longest);
-    let left = Duration::from_nanos(looked.deadline.saturating_sub(now));
-    core.shared.park(core.number, nap.min(left));
-    true
+    let longest = match core.shared.others_parked() {
+        false => SHORT_NAP,
+        true if quiet.looks < LONG + NAPS => LONG_NAP,
+        true => REST,
+    };
+    let left = Duration::from_nanos(coarse(looked.deadline, now) - now);
+    let nap = NAP.saturating_mul(1 << (quiet.looks - SPINS).min(10)).min(longest).min(left);
+    core.shared.park(core.number, nap);
+    quiet.looks = if Duration::from_nanos(wall_clock() - now) < nap {
+        // Others have been woken too, whose threads may be about to change a word.
+        quiet.looks.min(LONG)
+    } else {
+        quiet.looks.saturating_add(1)
+    };
+}
+
+/// A time from `now` on, a little later if it is far away.
+fn coarse(deadline: u64, now: u64) -> u64 {
+    let deadline = deadline.max(now);
+    match deadline - now {
+        left if left < 4 * SLACK_NS => deadline,
+        _ => deadline.checked_next_multiple_of(SLACK_NS).unwrap_or(deadline),
+    }
 }
 
 /// A worker without blocks: lets the host finish what it has under way, then sleeps until the next

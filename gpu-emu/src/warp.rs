@@ -173,8 +173,10 @@ pub(crate) fn same(a: Place, b: Place) -> bool {
 /// What looking at the waiting lanes found.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Looked {
-    /// The lanes that became ready.
-    pub(crate) woken: u32,
+    /// The lanes that became ready since their words have changed.
+    pub(crate) changed: u32,
+    /// Those that did since their time is out.
+    pub(crate) expired: u32,
     /// No deadline of those that wait on is before this.
     pub(crate) deadline: u64,
 }
@@ -220,14 +222,16 @@ impl Warp {
     #[inline]
     pub(crate) fn look(&self, now: u64) -> Looked {
         let waiting = self.waiting.get();
-        let mut woken = self.waits.changed(waiting);
+        let changed = self.waits.changed(waiting);
+        let mut expired = 0;
         if self.waits.soonest.get() <= now {
-            woken |= self.waits.expired(waiting & !woken, now);
+            expired = self.waits.expired(waiting & !changed, now);
         }
+        let woken = changed | expired;
         remove(&self.waiting, woken);
         add(&self.ready, woken);
         let deadline = if waiting == woken { u64::MAX } else { self.waits.soonest.get() };
-        Looked { woken, deadline }
+        Looked { changed, expired, deadline }
     }
 
     /// The lanes among `of` that converge at the place of the lowest of them.

@@ -296,7 +296,7 @@ fn idle_rows(scale: &Scale) -> Result<Vec<Row>> {
         streams.push(stream);
     }
     let (after, start) = usage()?;
-    let time = Duration::from_secs_f64((scale.requests as f64 / 5e5).clamp(0.2, 2.0));
+    let time = Duration::from_secs_f64((scale.requests as f64 / 1e5).clamp(0.2, 10.0));
     std::thread::sleep(time);
     let (_, end) = usage()?;
     let each = (after - before) / streams.len() as f64;
@@ -306,6 +306,7 @@ fn idle_rows(scale: &Scale) -> Result<Vec<Row>> {
             .aim(Aim::AtMost(2.0 * 2.0 * f64::from(RING) / 1024.0))
             .note(format!("{} connections, rings of 4 KiB; each", streams.len())),
         Row::new("idle/processor", "%", Better::Less, [busy].into_iter().collect())
+            .aim(Aim::AtMost(0.5))
             .note(format!("{} connections at rest, of one core", streams.len())),
     ])
 }
