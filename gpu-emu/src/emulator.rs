@@ -169,7 +169,7 @@ pub struct Waker(Arc<Shared>);
 
 impl Waker {
     /// Has all workers look at the words that their threads wait for. Without it they do so within
-    /// two milliseconds, or fifty where nothing has happened for long.
+    /// fifty milliseconds.
     pub fn wake(&self) {
         self.0.unpark();
     }

@@ -20,17 +20,17 @@ const TICK: u64 = 16;
 const WARP: u32 = 512;
 /// How often a worker with nothing to do looks again before it parks.
 const SPINS: u32 = 16;
-/// The shortest and the longest sleep of a worker whose threads all wait. A store to a word wakes
-/// nobody, so this bounds how late it is seen; but who serves requests calls [`crate::Waker::wake`]
-/// or is the [`crate::Host`].
+/// The shortest and the longest sleep of a worker whose threads all wait. Each is twice as long as the
+/// one before. A store to a word wakes nobody, and is seen at the latest when as much time has passed
+/// once more as had when it came; but who serves requests calls [`crate::Waker::wake`] or is the
+/// [`crate::Host`].
 const NAP: Duration = Duration::from_micros(50);
-const LONG_NAP: Duration = Duration::from_millis(2);
-/// The longest sleep where nothing has happened for long: much longer than this.
-const REST: Duration = Duration::from_millis(50);
-/// How often a worker has slept for [`LONG_NAP`] before it rests.
-const NAPS: u32 = 100;
-/// As many quiet looks lead to naps of [`LONG_NAP`].
-const LONG: u32 = SPINS + 6;
+const LONG_NAP: Duration = Duration::from_millis(50);
+/// The sleep of a worker that does not know whether anybody looks to what it waits for.
+const PENDING_NAP: Duration = Duration::from_millis(2);
+/// So many quiet looks lead to naps of a millisecond or two: where a worker that is woken and finds nothing
+/// goes on.
+const WOKEN: u32 = SPINS + 5;
 /// Times that are far away are met this exactly, so that threads that wait long wake together.
 const SLACK_NS: u64 = 8_000_000;
 /// The longest sleep while another worker runs threads, which may store to the words that these
@@ -219,17 +219,13 @@ fn wait(core: &Core, quiet: &mut Quiet) {
     if looked.woken || looked.timed_out || core.is_empty() {
         return;
     }
-    let longest = match core.shared.others_parked() {
-        false => SHORT_NAP,
-        true if quiet.looks < LONG + NAPS => LONG_NAP,
-        true => REST,
-    };
+    let longest = if core.shared.others_parked() { LONG_NAP } else { SHORT_NAP };
     let left = Duration::from_nanos(coarse(looked.deadline, now) - now);
     let nap = NAP.saturating_mul(1 << (quiet.looks - SPINS).min(10)).min(longest).min(left);
     core.shared.park(core.number, nap);
     quiet.looks = if Duration::from_nanos(wall_clock() - now) < nap {
         // Others have been woken too, whose threads may be about to change a word.
-        quiet.looks.min(LONG)
+        quiet.looks.min(WOKEN)
     } else {
         quiet.looks.saturating_add(1)
     };
@@ -249,7 +245,7 @@ fn coarse(deadline: u64, now: u64) -> u64 {
 pub(crate) fn idle(core: &Core) {
     match core.shared.config.host.poll(core.number) {
         Progress::Worked => {}
-        Progress::Pending => core.shared.park(core.number, LONG_NAP),
+        Progress::Pending => core.shared.park(core.number, PENDING_NAP),
         Progress::Idle => core.shared.sleep(SLEEP),
     }
 }

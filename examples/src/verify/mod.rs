@@ -6,7 +6,7 @@
 //! | [`faces`] | synthetic faces |
 //! | [`store`] | the file of references, written and read |
 //! | [`enrol`] | stores of synthetic faces, and of image files |
-//! | [`reference`] | the same distances by plain code |
+//! | [`reference`](mod@reference) | the same distances by plain code |
 //! | [`probes`] | requests whose replies are known |
 //! | [`client`] | the load generator |
 //! | [`report`] | what it measured, as text, JSON and drawing |
