@@ -49,7 +49,7 @@ fn builder(workers: usize) -> SessionBuilder {
     Session::builder().device(DeviceChoice::Emulated(options))
 }
 
-/// An echo server in a kernel: eight warps of one thread on one worker.
+/// An echo server in a kernel: eight warps of one thread, on all cores as the peer.
 struct Ours {
     session: Session,
     running: Option<Running>,
@@ -58,7 +58,7 @@ struct Ours {
 
 impl Ours {
     fn start(sockets: u32, ring: u32) -> Result<Ours> {
-        let session = builder(1).sockets(sockets).socket_ring(ring).build()?;
+        let session = Session::builder().sockets(sockets).socket_ring(ring).build()?;
         let shape = LaunchConfig::new(8, 1);
         let running = Running::start(&session, &echo, shape, localhost(), |server| server)
             .map_err(|e| format!("{e:?}"))?;
