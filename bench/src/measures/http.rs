@@ -1,13 +1,14 @@
 //! Static files over HTTP: a server in a kernel beside nginx.
 
 use super::Measure;
+use super::net::{Ours, localhost};
 use crate::Result;
 use crate::row::{Aim, Better, Row};
 use crate::scale::Scale;
 use crate::stats::{Side, in_turns};
 use crate::tool::{self, NGINX, WRK};
 use gpu_examples::serve::Running;
-use gpu_host::{LaunchConfig, Session};
+use gpu_host::{DeviceBuffer, LaunchConfig, Session};
 use gpu_kernels::http::{CONN_WORDS, Http, http};
 use std::fs;
 use std::io::{Read, Write};
@@ -31,44 +32,27 @@ const CONNECTIONS: &str = "256";
 
 fn wrk_args(url: &str, seconds: f64) -> Vec<String> {
     let seconds = format!("{}s", seconds.ceil());
-    ["-c", CONNECTIONS, "-t", "1", "-d", &seconds, url].map(str::to_owned).to_vec()
+    // An answer that comes late is one that came.
+    ["-c", CONNECTIONS, "-t", "1", "-d", &seconds, "--timeout", "20s", url]
+        .map(str::to_owned)
+        .to_vec()
 }
 
-/// The kernel, eight warps of one thread on all cores.
-struct Ours {
-    session: Session,
-    running: Option<Running>,
-    addr: SocketAddr,
-}
-
-impl Ours {
-    fn start(root: &Path) -> Result<Ours> {
-        let session = Session::builder().sockets(512).root(root).build()?;
-        let conns = session.alloc::<u64>(session.net().sockets() as usize * CONN_WORDS)?;
-        let (shape, addr) = (LaunchConfig::new(8, 1), (Ipv4Addr::LOCALHOST, 0).into());
-        let second = 1_000_000_000;
-        let running = Running::start(&session, &http, shape, addr, |server| Http {
-            server,
-            fs: bytemuck::cast(session.fs()),
-            conns: conns.slice(),
-            head_ns: 10 * second,
-            idle_ns: 30 * second,
-        })
-        .map_err(|e| format!("{e:?}"))?;
-        let addr = running.addr;
-        // The kernel uses it until the session has ended.
-        std::mem::forget(conns);
-        Ok(Ours { session, running: Some(running), addr })
-    }
-}
-
-impl Drop for Ours {
-    fn drop(&mut self) {
-        self.session.ask_to_end();
-        if let Some(running) = self.running.take() {
-            let _ = running.wait();
-        }
-    }
+/// The kernel, eight warps of one thread on all cores, and what it keeps of connections.
+fn start(root: &Path) -> Result<(DeviceBuffer<u64>, Ours)> {
+    let session = Session::builder().sockets(512).root(root).build()?;
+    let conns = session.alloc::<u64>(session.net().sockets() as usize * CONN_WORDS)?;
+    let second = 1_000_000_000;
+    let shape = LaunchConfig::new(8, 1);
+    let running = Running::start(&session, &http, shape, localhost(), |server| Http {
+        server,
+        fs: bytemuck::cast(session.fs()),
+        conns: conns.slice(),
+        head_ns: 10 * second,
+        idle_ns: 30 * second,
+    })
+    .map_err(|e| format!("{e:?}"))?;
+    Ok((conns, Ours::of(session, running)))
 }
 
 /// nginx, with what its documentation advises for static files.
@@ -164,7 +148,9 @@ fn rows(scale: &Scale) -> Result<Vec<Row>> {
         fs::write(root.join(name), &bytes)?;
         contents.push(bytes);
     }
-    let (nginx, ours) = (Nginx::start(&root, &dir)?, Ours::start(&root)?);
+    let nginx = Nginx::start(&root, &dir)?;
+    // What is declared last is dropped first: the kernel ends before its memory goes.
+    let (_conns, ours) = start(&root)?;
     let mut rows = Vec::new();
     for ((name, _), bytes) in FILES.into_iter().zip(&contents) {
         check(nginx.addr, name, bytes)?;

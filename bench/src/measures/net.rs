@@ -40,7 +40,7 @@ pub(crate) const IDLE: Measure = Measure {
     run: idle_rows,
 };
 
-fn localhost() -> SocketAddr {
+pub(super) fn localhost() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
@@ -49,21 +49,26 @@ fn builder(workers: usize) -> SessionBuilder {
     Session::builder().device(DeviceChoice::Emulated(options))
 }
 
-/// An echo server in a kernel: eight warps of one thread, on all cores as the peer.
-struct Ours {
+/// A server in a kernel, which ends when this is dropped.
+pub(super) struct Ours {
     session: Session,
     running: Option<Running>,
-    addr: SocketAddr,
+    pub(super) addr: SocketAddr,
 }
 
 impl Ours {
+    pub(super) fn of(session: Session, running: Running) -> Ours {
+        let addr = running.addr;
+        Ours { session, running: Some(running), addr }
+    }
+
+    /// That sends back what it receives: eight warps of one thread, on all cores as the peer.
     fn start(sockets: u32, ring: u32) -> Result<Ours> {
         let session = Session::builder().sockets(sockets).socket_ring(ring).build()?;
         let shape = LaunchConfig::new(8, 1);
         let running = Running::start(&session, &echo, shape, localhost(), |server| server)
             .map_err(|e| format!("{e:?}"))?;
-        let addr = running.addr;
-        Ok(Ours { session, running: Some(running), addr })
+        Ok(Ours::of(session, running))
     }
 }
 
