@@ -6,17 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 matcher=${1:-target/release/examples/matcher}
 
-
-python=python3
-if ! python3 -c 'import numpy' 2>/dev/null; then
-    python=target/numpy/bin/python
-    if ! "$python" -c 'import numpy' 2>/dev/null &&
-        ! { python3 -m venv target/numpy &&
-            "$python" -m pip install --quiet --disable-pip-version-check 'numpy>=1.24,<3'; }; then
-        echo "skipped: NumPy is not here and cannot be installed (NUMPY_REQUIRED=1 makes this a failure)"
-        [ "${NUMPY_REQUIRED:-0}" != 1 ]
-        exit
-    fi
+if ! python=$(scripts/python-with.sh numpy 'numpy>=1.24,<3'); then
+    echo "skipped: NumPy is not here and cannot be installed (NUMPY_REQUIRED=1 makes this a failure)"
+    [ "${NUMPY_REQUIRED:-0}" != 1 ]
+    exit
 fi
 
 work=$(mktemp -d)

@@ -6,16 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 verify=${1:-target/release/examples/verify}
 
-python=python3
-if ! python3 -c 'import skimage' 2>/dev/null; then
-    python=target/skimage/bin/python
-    if ! "$python" -c 'import skimage' 2>/dev/null &&
-        ! { python3 -m venv target/skimage &&
-            "$python" -m pip install --quiet --disable-pip-version-check --only-binary :all: 'scikit-image>=0.22,<1'; }; then
-        echo "skipped: scikit-image is not here and cannot be installed (SKIMAGE_REQUIRED=1 makes this a failure)"
-        [ "${SKIMAGE_REQUIRED:-0}" != 1 ]
-        exit
-    fi
+if ! python=$(scripts/python-with.sh skimage --only-binary :all: 'scikit-image>=0.22,<1'); then
+    echo "skipped: scikit-image is not here and cannot be installed (SKIMAGE_REQUIRED=1 makes this a failure)"
+    [ "${SKIMAGE_REQUIRED:-0}" != 1 ]
+    exit
 fi
 
 work=$(mktemp -d)

@@ -108,6 +108,16 @@ impl<G: Group> SendView<G> {
         [DeviceSlice::new(first as u64, len as u64), DeviceSlice::new(at.tx as u64, second as u64)]
     }
 
+    /// Has the leader write its bytes to the beginning of the room, as far as there is any. Other threads may
+    /// write what is behind them meanwhile.
+    pub fn put(&self, bytes: &[u8]) {
+        if self.group.is_leader()
+            && let Ok(at) = self.socket.at()
+        {
+            at.put(self.span.from, &bytes[..bytes.len().min(self.len())]);
+        }
+    }
+
     /// Sends the first `n` bytes (at most all), which the group has written, and ends the view.
     pub fn commit(mut self, n: usize) {
         self.sent = n.min(self.len()) as u32;

@@ -434,15 +434,7 @@ impl Files<'_> {
         if status >= 400 {
             self.count(REFUSED, 1);
         }
-        if self.warp.is_leader() {
-            let mut rest = head;
-            for part in view.slices() {
-                let n = rest.len().min(part.len());
-                // SAFETY: within the view, which is ours; the leader alone writes.
-                unsafe { part.as_ptr().copy_from_nonoverlapping(rest.as_ptr(), n) };
-                rest = &rest[n..];
-            }
-        }
+        view.put(head);
         self.update(stream, |conn| conn.keep_alive = keep_alive.into());
         match body {
             Body::File(file, offset, len) if len > 0 => {

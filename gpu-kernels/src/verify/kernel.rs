@@ -306,15 +306,7 @@ impl Faces<'_> {
         if reply.accepted != 0 {
             self.count(ACCEPTED);
         }
-        if self.warp.is_leader() {
-            let mut rest = bytemuck::bytes_of(&reply);
-            for part in room.slices() {
-                let n = rest.len().min(part.len());
-                // SAFETY: within the view, which is ours; the leader alone writes.
-                unsafe { part.as_ptr().copy_from_nonoverlapping(rest.as_ptr(), n) };
-                rest = &rest[n..];
-            }
-        }
+        room.put(bytemuck::bytes_of(&reply));
         room.commit(REPLY_LEN);
         // All of what is refused, so that closing the connection does not reset it before the reply is there.
         let all = view.len();
