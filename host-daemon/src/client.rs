@@ -145,7 +145,7 @@ impl Client {
             0 => None,
             _ => {
                 let (memory, listeners) = (memory.clone(), shared.listeners.clone());
-                Some(Net::new(memory, grant.net, files, shared.runtime()?, listeners))
+                Some(Net::new(memory, grant.net, files, shared.runtime()?, listeners)?)
             }
         };
         let inner = Arc::new(Inner {
@@ -270,8 +270,12 @@ impl Inner {
     pub(crate) fn poll(&self, index: usize) -> Progress {
         let Some(mut worker) = self.worker(index) else { return Progress::Pending };
         self.beat();
-        let worked = worker.turn(self);
+        let worked = match &self.net {
+            None => worker.turn(self),
+            Some(net) => net.in_turn(|| worker.turn(self) + worker.look(net)),
+        };
         if worked > 0 {
+            self.wake_device(&self.counters[worker.index]);
             bump(&self.counters[worker.index].batches, 1);
             return Progress::Worked(worked);
         }
@@ -314,6 +318,7 @@ impl Inner {
             return;
         };
         bump(&self.counters[worker.index].parks, 1);
+        worker.rest(self);
         let (host, device) = (&self.region.header().host, &self.region.header().device);
         loop {
             self.beat();

@@ -46,6 +46,12 @@ pub enum DaemonError {
     /// Another client serves this region already, or did.
     #[error("the region has been served before; create a fresh RegionMemory for each client")]
     RegionUsed,
+    /// What waits for bytes from outside could not be set up.
+    #[error("sockets cannot be watched ({source}); raise the limit on descriptors (ulimit -n)")]
+    Arrivals {
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// A thread could not be started.
     #[error(
         "a serving thread cannot be started ({source}); raise the limit on threads (ulimit -u) or drive the client with poll"

@@ -7,7 +7,7 @@ use common::{CALL, CONFIG, Rig, options};
 use gpu_abi::request::CELL_NONE;
 use gpu_abi::socket::{Accepted, Datagram, NetAddr, PEER_NAME, state, wake};
 use gpu_abi::{Errno, Op, Request};
-use host_daemon::{EngineChoice, Grant, NetGrant, Reach, RegionConfig};
+use host_daemon::{EngineChoice, Grant, NetGrant, Progress, Reach, RegionConfig};
 use proptest::prelude::*;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -186,6 +186,99 @@ fn n4_an_rx_index_that_cannot_be_ends_the_connection() {
     words.device.rx_head.fetch_add(7, Ordering::Relaxed);
     peer.write_all(b"x").unwrap();
     assert_eq!(device.changed(&words.host.errno, 0), Errno::EPROTO.raw());
+}
+
+/// What has arrived in a socket's rx, from a place on.
+fn arrived(rig: &Rig, handle: u32, from: u32) -> Vec<u8> {
+    let words = rig.region.socket(handle & 7).unwrap();
+    let (_, rx) = rig.region.socket_rings(handle & 7).unwrap();
+    let len = words.host.rx_tail.load(Ordering::Acquire).wrapping_sub(from);
+    // SAFETY: within the ring.
+    (0..len).map(|i| unsafe { rx.add((from.wrapping_add(i) % RING) as usize).read() }).collect()
+}
+
+#[test]
+fn n6_whoever_is_awake_takes_what_arrives_and_somebody_does_if_nobody_is() {
+    let mut rig = rig(NetGrant::default());
+    let mut device = Device(&mut rig);
+    let (listener, addr) = device.listen();
+    let mut peer = connect(addr);
+    let handle = device.accept(listener);
+    let words = device.words(handle);
+    let (mut seen, mut by_us) = (words.device.rx_head.load(Ordering::Relaxed), 0);
+    for round in 0..90u8 {
+        let turn = words.host.rx_turn.load(Ordering::Acquire);
+        match round / 30 {
+            // A worker that polls on.
+            0 => {
+                rig.client().poll(0);
+                peer.write_all(&[round]).unwrap();
+                let until = Instant::now() + Duration::from_secs(20);
+                while words.host.rx_turn.load(Ordering::Acquire) == turn {
+                    by_us += u32::from(matches!(rig.client().poll(0), Progress::Worked(_)));
+                    assert!(Instant::now() < until, "round {round}");
+                }
+            }
+            // One that is awake, and does something else.
+            1 => {
+                rig.client().poll(0);
+                peer.write_all(&[round]).unwrap();
+                Device(&mut rig).changed(&words.host.rx_turn, turn);
+            }
+            // One that sleeps, as D4 says.
+            _ => {
+                let header = rig.region.header();
+                while rig.client().poll(0) != Progress::Pending {}
+                let bell = header.host.bell.load(Ordering::Relaxed);
+                header.device.parked.fetch_add(1, Ordering::SeqCst);
+                std::thread::scope(|scope| {
+                    scope.spawn(|| rig.client().park_watching(0, bell, Duration::from_secs(20)));
+                    peer.write_all(&[round]).unwrap();
+                });
+                header.device.parked.fetch_sub(1, Ordering::SeqCst);
+                assert_ne!(header.host.bell.load(Ordering::Relaxed), bell, "round {round}");
+            }
+        }
+        assert_eq!(arrived(&rig, handle, seen), [round]);
+        seen = seen.wrapping_add(1);
+        words.device.rx_head.store(seen, Ordering::Release);
+    }
+    assert!(by_us > 0, "the worker that polls leaves everything to others");
+}
+
+#[test]
+fn n12_the_end_follows_the_last_byte_even_if_it_came_before_there_was_room() {
+    let mut rig = rig(NetGrant::default());
+    for len in [0, 5, RING as usize - 1, RING as usize, RING as usize + 1, 3 * RING as usize + 7] {
+        let mut device = Device(&mut rig);
+        let (listener, addr) = device.listen();
+        let mut peer = connect(addr);
+        let sent: Vec<u8> = (0..len).map(|i| (i * 7) as u8).collect();
+        peer.write_all(&sent).unwrap();
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+        let handle = device.accept(listener);
+        let words = device.words(handle);
+        let mut got = Vec::new();
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let ended = words.host.state.load(Ordering::Acquire) & state::RX_ENDED != 0;
+            let head = words.device.rx_head.load(Ordering::Relaxed);
+            let bytes = arrived(&rig, handle, head);
+            if bytes.is_empty() && ended {
+                break;
+            }
+            got.extend_from_slice(&bytes);
+            words.device.rx_head.store(head.wrapping_add(bytes.len() as u32), Ordering::Release);
+            std::sync::atomic::fence(Ordering::SeqCst);
+            if words.host.rx_sleeps.load(Ordering::Relaxed) != 0 {
+                Device(&mut rig).wake(handle, wake::RX);
+            }
+            assert!(Instant::now() < until, "{len} bytes: {} have come", got.len());
+        }
+        assert!(got == sent, "{len} bytes");
+        Device(&mut rig).close(handle).unwrap();
+        Device(&mut rig).close(listener).unwrap();
+    }
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use gpu_abi::Errno;
 use gpu_abi::socket::NetAddr;
 use socket2::{SockAddr, SockRef};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// An address of the operating system's, as the region has it; unnamed if it is of another kind.
@@ -54,10 +55,19 @@ pub(crate) fn set_nodelay(fd: &impl AsFd, family: u16) {
 }
 
 /// A descriptor whose readiness tokio watches. Within its runtime only.
-pub(crate) fn watched(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, Errno> {
-    // SAFETY: the descriptor is owned by what watches it, and closed with it.
-    unsafe { AsyncFd::register(fd) }.map_err(|e| errno_of(&e.into_parts().1))
+pub(crate) fn watched<T: AsRawFd + Keeps>(fd: T, what: Interest) -> Result<AsyncFd<T>, Errno> {
+    // SAFETY: `Keeps` promises that it stays open and the same.
+    unsafe { AsyncFd::register_with_interest(fd, what) }.map_err(|e| errno_of(&e.into_parts().1))
 }
+
+/// What keeps its descriptor open, and the same one, as long as it lives.
+///
+/// # Safety
+/// It does.
+pub(crate) unsafe trait Keeps {}
+
+// SAFETY: that is what it is.
+unsafe impl Keeps for OwnedFd {}
 
 /// The error number of a system call that failed.
 pub(crate) fn errno_of(error: &std::io::Error) -> Errno {

@@ -1,19 +1,19 @@
 //! Datagrams: each in a ring with its length and address before it (clause N10).
 
-use super::socket::{Kind, Link, Pulled, Pushed, ROUNDS, Sock, copy_in, copy_out};
+use super::socket::{Kind, Pulled, Pushed, ROUNDS, Sock, copy_in, copy_out};
 use super::stream::last_errno;
 use super::{Net, addr, lock};
 use crate::engine::errno;
 use bytemuck::Zeroable;
 use gpu_abi::Errno;
 use gpu_abi::socket::{Datagram, NetAddr};
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
+use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 
 const HEAD: u32 = size_of::<Datagram>() as u32;
 
-fn pull(net: &Net, sock: &Sock, fd: RawFd) -> Pulled {
+/// Receives one that is there into rx.
+pub(crate) fn pull(net: &Net, sock: &Sock, fd: RawFd) -> Pulled {
     let result = {
         let mut rx = lock(&sock.rx);
         if rx.ended || net.is_stopped() {
@@ -82,21 +82,6 @@ fn pull(net: &Net, sock: &Sock, fd: RawFd) -> Pulled {
         Err(e) => {
             sock.words.host.errno.store(e.raw(), Ordering::Relaxed);
             Pulled::More
-        }
-    }
-}
-
-/// Keeps rx filled.
-pub(crate) async fn fill(net: Arc<Net>, sock: Arc<Sock>) {
-    let Link::Fd(fd) = &sock.link else { return };
-    let raw = fd.as_raw_fd();
-    loop {
-        let Ok(mut ready) = fd.readable().await else { return };
-        match pull(&net, &sock, raw) {
-            Pulled::More => tokio::task::consume_budget().await,
-            Pulled::Drained => ready.clear_ready(),
-            Pulled::Full => sock.room.notified().await,
-            Pulled::Ended => return,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Listeners: connections accepted in advance, and announced in the listener's ring (clause N8).
 
-use super::socket::{Kind, Link, Sock, copy_in};
+use super::socket::{Kind, Link, Sock, Watched, copy_in};
 use super::stream::last_errno;
 use super::{Net, addr, lock};
 use gpu_abi::Errno;
@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::io::Interest;
 
 /// Pause after the system has no descriptors or memory left.
 const BACK_OFF: Duration = Duration::from_millis(10);
@@ -64,7 +65,10 @@ impl Sock {
 
 /// Accepts until the listener is closed.
 pub(crate) async fn accept(net: Arc<Net>, listener: Arc<Sock>) {
-    let Link::Fd(fd) = &listener.link else { return };
+    let fd = match addr::watched(Watched(listener.clone()), Interest::READABLE) {
+        Ok(fd) => fd,
+        Err(e) => return listener.fail(&net, e),
+    };
     let raw = fd.as_raw_fd();
     loop {
         let Ok(mut ready) = fd.readable().await else { return };
@@ -126,10 +130,6 @@ impl Net {
     fn admit(self: &Arc<Net>, listener: &Sock, handle: u32, fd: OwnedFd, peer: NetAddr) -> bool {
         addr::set_nodelay(&fd, peer.family);
         let local = addr::local(&fd);
-        let Ok(fd) = addr::watched(fd) else {
-            self.table.release(handle);
-            return true;
-        };
         let sock = Sock::new(self, handle, Kind::Stream, Link::Fd(fd), 0);
         sock.publish(local, peer);
         self.table.insert(sock.clone());

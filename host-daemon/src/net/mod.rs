@@ -5,7 +5,7 @@
 //!   ──────          ──────                 ────                                 ──────
 //!   send ────────▶  tx ring ──────────▶  push: whoever serves the Wake,     ──▶ sendmsg
 //!                   (Wake if tx_sleeps)       a task while the peer is slow
-//!   recv ◀────────  rx ring ◀──────────  pull: a task per socket            ◀── readv
+//!   recv ◀────────  rx ring ◀──────────  fill: whoever looks for arrivals   ◀── readv
 //!   accept ◀──────  listener's rx ◀────  accept: a task per listener        ◀── accept4
 //!   connect, bind ▶ request ring ──────▶  open: at once, or a task
 //! ```
@@ -15,6 +15,7 @@
 //! | `runtime` | what runs the tasks |
 //! | `table` | sockets by handle, places, generations |
 //! | `socket` | one socket: its words, rings, ends, wake-ups |
+//! | `arrivals` | who takes what has arrived |
 //! | `stream`, `datagram`, `listener`, `local` | what fills and empties the rings |
 //! | `open` | listening, connecting, binding, looking names up |
 //! | `options` | options, names, multicast groups |
@@ -27,6 +28,7 @@
 //! is moved for it until somebody makes room. No task and no lock is shared with another socket.
 
 mod addr;
+mod arrivals;
 mod asked;
 mod datagram;
 mod grant;
@@ -47,15 +49,19 @@ pub(crate) use runtime::Runtime;
 pub(crate) use validate::is_socket_op;
 
 use crate::stats::{NET_OPS, NetStats};
-use crate::{RegionMemory, wake};
+use crate::{DaemonError, RegionMemory, wake};
+use arrivals::Arrivals;
 use asked::UnderWay;
 use gpu_abi::{Completion, Errno, HostAtomics, Region};
-use socket::{Kind, Link, Pushed, Sock};
+use socket::{Kind, Link, Pulled, Pushed, ROUNDS, Sock, Watched};
+use std::cell::Cell;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use table::Table;
-use tokio::sync::Notify;
+use tokio::io::Interest;
+use tokio::task::AbortHandle;
 
 /// How long the bytes of a closed socket may wait for a peer that takes none (clause N11).
 const LINGER: Duration = Duration::from_secs(10);
@@ -64,6 +70,11 @@ const RETRY: Duration = Duration::from_millis(1);
 
 /// Bits of an event's number that a socket remembers, below its queue's.
 const EVENT_BITS: u32 = 48;
+
+thread_local! {
+    /// The network of the client whose turn this thread is in.
+    static TURN: Cell<*const Net> = const { Cell::new(std::ptr::null()) };
+}
 
 /// A lock, whatever happened to whoever held it: nothing under these locks is left half done.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -97,8 +108,9 @@ pub(crate) struct Net {
     /// Whether a Unix socket may be made in the file system.
     makes_files: bool,
     pub(crate) counters: Counters,
-    /// Something has been told to the device.
-    pub(crate) woken: Notify,
+    pub(crate) arrivals: Arrivals,
+    /// Ends the task that looks for arrivals.
+    watch: Mutex<Option<AbortHandle>>,
     runtime: Arc<Runtime>,
     listeners: Arc<Listeners>,
     /// The next event's number, for each queue.
@@ -118,17 +130,19 @@ impl Net {
         files: FileRights,
         runtime: Arc<Runtime>,
         listeners: Arc<Listeners>,
-    ) -> Arc<Net> {
+    ) -> Result<Arc<Net>, DaemonError> {
         let region = memory.region();
         let config = region.layout().config;
         let grant = NetGrant { unix: grant.unix && !files.has_root, ..grant };
-        Arc::new(Net {
+        let arrivals = Arrivals::new().map_err(|source| DaemonError::Arrivals { source })?;
+        let net = Arc::new(Net {
             region,
             table: Table::new(config.sockets, grant.sockets),
             grant,
             makes_files: !files.read_only,
             counters: Counters::default(),
-            woken: Notify::new(),
+            arrivals,
+            watch: Mutex::default(),
             runtime,
             listeners,
             queues: (0..config.pollers).map(|_| Mutex::new(0)).collect(),
@@ -136,7 +150,9 @@ impl Net {
             answers: RwLock::new(true),
             under_way: UnderWay::default(),
             _memory: memory,
-        })
+        });
+        *lock(&net.watch) = Some(net.runtime.spawn(arrivals::watch(net.clone())));
+        Ok(net)
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -153,6 +169,9 @@ impl Net {
         *self.answers.write().unwrap_or_else(PoisonError::into_inner) = false;
         self.stopped.store(true, Ordering::Relaxed);
         self.listeners.forget(self);
+        if let Some(watch) = lock(&self.watch).take() {
+            watch.abort();
+        }
         for sock in self.table.all() {
             sock.abort_tasks();
             // Whoever moves bytes holds one of these; whoever comes later sees `ended`.
@@ -208,6 +227,30 @@ impl Net {
         self.counters.events.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Does a worker's turn, after which it rings the device if it did anything: what is told meanwhile need not.
+    pub(crate) fn in_turn<T>(&self, turn: impl FnOnce() -> T) -> T {
+        struct Over;
+        impl Drop for Over {
+            fn drop(&mut self) {
+                TURN.set(std::ptr::null());
+            }
+        }
+        TURN.set(self);
+        let _over = Over;
+        turn()
+    }
+
+    /// D4: something has been told to the device.
+    fn ring(&self) {
+        if std::ptr::eq(TURN.get(), self) {
+            return;
+        }
+        let header = self.region.header();
+        if wake::ring_device(&header.device.parked, &header.host.bell) {
+            self.counters.wakes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Begins a task of a socket's.
     fn start(&self, sock: &Sock, task: impl std::future::Future<Output = ()> + Send + 'static) {
         let task = self.runtime.spawn(task);
@@ -222,15 +265,35 @@ impl Net {
 
     /// Starts what fills rx.
     fn start_filling(self: &Arc<Net>, sock: &Arc<Sock>) {
-        let (net, ours) = (self.clone(), sock.clone());
-        match (&sock.link, sock.kind) {
-            (Link::Local(_), _) => {}
-            (_, Kind::Stream) => self.start(sock, stream::fill(net, ours)),
-            (_, Kind::Datagram | Kind::UnixDatagram) => {
-                self.start(sock, datagram::fill(net, ours));
+        match &sock.link {
+            Link::Local(_) => {}
+            Link::Fd(_) if sock.kind == Kind::Listener => {
+                self.start(sock, listener::accept(self.clone(), sock.clone()));
             }
-            (_, Kind::Listener) => self.start(sock, listener::accept(net, ours)),
+            Link::Fd(fd) => {
+                if let Err(e) = self.arrivals.add(fd.as_fd(), sock.handle) {
+                    sock.fail(self, addr::errno_of(&e));
+                }
+            }
         }
+    }
+
+    /// Puts what has arrived into rx; if that takes long, the rest is for another look.
+    fn fill(&self, sock: &Sock) {
+        let Link::Fd(fd) = &sock.link else { return };
+        for _ in 0..ROUNDS {
+            let pulled = match sock.kind {
+                Kind::Listener => return,
+                Kind::Stream => stream::pull(self, sock, fd.as_raw_fd()),
+                Kind::Datagram | Kind::UnixDatagram => datagram::pull(self, sock, fd.as_raw_fd()),
+            };
+            match pulled {
+                Pulled::More => {}
+                // Whatever comes is announced anew; the device says when there is room.
+                Pulled::Drained | Pulled::Full | Pulled::Ended => return,
+            }
+        }
+        self.arrivals.again(fd.as_fd(), sock.handle);
     }
 
     fn push_once(&self, sock: &Sock, by_task: bool) -> Pushed {
@@ -348,9 +411,10 @@ impl Net {
             self.push(&sock);
         }
         if what & wake::RX != 0 {
-            match sock.local_peer() {
-                Some((net, peer)) => net.push(&peer),
-                None => sock.room.notify_one(),
+            match (sock.local_peer(), sock.kind) {
+                (Some((net, peer)), _) => net.push(&peer),
+                (None, Kind::Listener) => sock.room.notify_one(),
+                (None, _) => self.fill(&sock),
             }
         }
         if what & wake::WATCH != 0 {
@@ -377,15 +441,16 @@ impl Net {
         if let Some(cell) = self.region.cell(cell) {
             cell.complete(tag, completion);
         }
-        let header = self.region.header();
-        wake::ring_device(&header.device.parked, &header.host.bell);
-        self.woken.notify_one();
+        self.ring();
     }
 }
 
 /// Sends what is in tx to a peer that is slow.
 async fn flush(net: Arc<Net>, sock: Arc<Sock>) {
-    let Link::Fd(fd) = &sock.link else { return };
+    let fd = match addr::watched(Watched(sock.clone()), Interest::WRITABLE) {
+        Ok(fd) => fd,
+        Err(e) => return sock.fail(&net, e),
+    };
     // A receiver of Unix datagrams that has room again tells only those that are connected to it.
     let retries = sock.kind == Kind::UnixDatagram;
     let (mut head, mut since) = (lock(&sock.tx).head, Instant::now());

@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// The listeners of all clients of a daemon, by address.
@@ -95,16 +96,12 @@ impl Net {
         fd: OwnedFd,
         peer: NetAddr,
         backlog: u32,
-    ) -> Result<Arc<Sock>, Errno> {
+    ) -> Arc<Sock> {
         let local = addr::local(&fd);
-        let fd = {
-            let _runtime = self.runtime.enter();
-            addr::watched(fd)?
-        };
         let sock = Sock::new(self, handle, kind, Link::Fd(fd), backlog);
         sock.publish(local, peer);
         self.table.insert(sock.clone());
-        Ok(sock)
+        sock
     }
 
     /// Runs `f` with a reserved handle; gives that back if it fails.
@@ -134,7 +131,7 @@ impl Net {
             let records = self.region.layout().config.socket_ring / 8;
             let none = NetAddr::default();
             let fd = socket.into();
-            let sock = self.adopt(handle, Kind::Listener, fd, none, backlog.min(records))?;
+            let sock = self.adopt(handle, Kind::Listener, fd, none, backlog.min(records));
             if let Some(fd) = sock.fd() {
                 // SAFETY: the socket keeps it open.
                 let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
@@ -164,7 +161,7 @@ impl Net {
             let bound = options::prepare(&socket, how)
                 .and_then(|()| system.map_or(Ok(()), |system| socket.bind(&system)));
             bound.map_err(|e| addr::errno_of(&e))?;
-            let sock = self.adopt(handle, kind, socket.into(), NetAddr::default(), 0)?;
+            let sock = self.adopt(handle, kind, socket.into(), NetAddr::default(), 0);
             self.start_filling(&sock);
             Ok(handle)
         })
@@ -181,7 +178,7 @@ impl Net {
             (Kind::Stream, Type::STREAM)
         };
         let make = |handle, socket: Socket| {
-            let sock = self.adopt(handle, kind, socket.into(), NetAddr::unix(0), 0)?;
+            let sock = self.adopt(handle, kind, socket.into(), NetAddr::unix(0), 0);
             self.start_filling(&sock);
             Ok(handle)
         };
@@ -225,7 +222,7 @@ impl Net {
                 Err(e) => return Err(addr::errno_of(&e)),
             };
             if !under_way {
-                let sock = self.adopt(handle, Kind::Stream, socket.into(), to, 0)?;
+                let sock = self.adopt(handle, Kind::Stream, socket.into(), to, 0);
                 self.start_filling(&sock);
                 return Ok(Some(handle.into()));
             }
@@ -233,9 +230,9 @@ impl Net {
             self.runtime.spawn(async move {
                 let net = &asking.net;
                 let made = async {
-                    let fd = addr::watched(socket.into())?;
+                    let fd = addr::watched(OwnedFd::from(socket), Interest::WRITABLE)?;
                     net.connected(&fd, &system, to.family).await?;
-                    net.adopt(handle, Kind::Stream, fd.into_inner(), to, 0)
+                    Ok(net.adopt(handle, Kind::Stream, fd.into_inner(), to, 0))
                 };
                 let made = asking.unless_given_up(async {
                     if patience.is_zero() {

@@ -13,15 +13,13 @@
 //! is a copy for the device, which the host never reads back (clause N4). Where two locks are taken it
 //! is a socket's `tx` before its peer's `rx`.
 
-use super::{Net, lock};
-use crate::wake;
+use super::{Net, addr, lock};
 use gpu_abi::socket::{self, NetAddr, parts, state, used, watch};
 use gpu_abi::{Errno, HostAtomics};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -43,7 +41,7 @@ impl Kind {
 /// What is at the other end.
 pub(crate) enum Link {
     /// A descriptor of the operating system's, non-blocking.
-    Fd(AsyncFd<OwnedFd>),
+    Fd(OwnedFd),
     /// A socket of a client of this daemon (clause N15). Set once, right after both were made.
     Local(OnceLock<(Weak<Net>, Weak<Sock>)>),
 }
@@ -53,6 +51,8 @@ pub(crate) struct Rx {
     pub(crate) tail: u32,
     /// Nothing more is put into it.
     pub(crate) ended: bool,
+    /// The peer has ended, or the connection has failed: that is told once, and perhaps before its last bytes are read.
+    pub(crate) last: bool,
     /// The device has been told that the host waits for room.
     sleeps: bool,
     /// A listener's connections that may not have been taken yet: where in rx, and their handles.
@@ -105,7 +105,7 @@ pub(crate) struct Sock {
     pub(crate) link: Link,
     pub(crate) rx: Mutex<Rx>,
     pub(crate) tx: Mutex<Tx>,
-    /// rx may have room again.
+    /// A listener's rx may have room again.
     pub(crate) room: Notify,
     /// The last watch that was answered.
     watched: AtomicU64,
@@ -131,6 +131,18 @@ unsafe impl Send for Sock {}
 // SAFETY: as above.
 unsafe impl Sync for Sock {}
 
+/// A socket's descriptor, for tokio to watch; open as long as the socket is.
+pub(crate) struct Watched(pub(crate) Arc<Sock>);
+
+impl AsRawFd for Watched {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.fd().unwrap_or(-1)
+    }
+}
+
+// SAFETY: a socket keeps its descriptor; without one there is nothing to watch.
+unsafe impl addr::Keeps for Watched {}
+
 impl Sock {
     /// A socket at the place of a reserved handle, not yet known to anybody.
     pub(crate) fn new(net: &Net, handle: u32, kind: Kind, link: Link, backlog: u32) -> Arc<Sock> {
@@ -152,6 +164,7 @@ impl Sock {
             rx: Mutex::new(Rx {
                 tail: rx_head,
                 ended: false,
+                last: false,
                 sleeps: false,
                 waiting: VecDeque::new(),
             }),
@@ -308,11 +321,7 @@ impl Sock {
         if word & ready != 0 && self.watched.swap(word, Ordering::Relaxed) != word {
             net.append_event(word, self);
         }
-        let header = net.region.header();
-        if wake::ring_device(&header.device.parked, &header.host.bell) {
-            net.counters.wakes.fetch_add(1, Ordering::Relaxed);
-        }
-        net.woken.notify_one();
+        net.ring();
     }
 
     /// The device watches, and asks whether there is something to hear of already.

@@ -6,7 +6,6 @@ use crate::engine::errno;
 use gpu_abi::Errno;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub(crate) fn last_errno() -> i32 {
@@ -30,7 +29,10 @@ pub(crate) fn pull(net: &Net, sock: &Sock, fd: RawFd) -> Pulled {
                     0 => Ok(None),
                     n if n > 0 => {
                         sock.advance_rx(&mut rx, n as u32);
-                        Ok(Some((n as u32, room)))
+                        // Fewer than there was room for: there are no more now, and whatever comes is announced
+                        // anew; unless that is the end.
+                        let more = n as u32 == room || rx.last;
+                        Ok(Some((n as u32, more)))
                     }
                     _ => match last_errno() {
                         libc::EAGAIN => return Pulled::Drained,
@@ -42,11 +44,10 @@ pub(crate) fn pull(net: &Net, sock: &Sock, fd: RawFd) -> Pulled {
         }
     };
     match result {
-        Ok(Some((n, room))) => {
+        Ok(Some((n, more))) => {
             sock.rx_changed(net);
             net.counters.received.fetch_add(u64::from(n), Ordering::Relaxed);
-            // Fewer than there was room for: there are no more now, and whatever comes is announced anew.
-            if n < room { Pulled::Drained } else { Pulled::More }
+            if more { Pulled::More } else { Pulled::Drained }
         }
         Ok(None) => {
             sock.end_rx(net, None);
@@ -55,21 +56,6 @@ pub(crate) fn pull(net: &Net, sock: &Sock, fd: RawFd) -> Pulled {
         Err(e) => {
             sock.fail(net, e);
             Pulled::Ended
-        }
-    }
-}
-
-/// Keeps rx filled until the peer ends.
-pub(crate) async fn fill(net: Arc<Net>, sock: Arc<Sock>) {
-    let super::socket::Link::Fd(fd) = &sock.link else { return };
-    let raw = std::os::fd::AsRawFd::as_raw_fd(fd);
-    loop {
-        let Ok(mut ready) = fd.readable().await else { return };
-        match pull(&net, &sock, raw) {
-            Pulled::More => tokio::task::yield_now().await,
-            Pulled::Drained => ready.clear_ready(),
-            Pulled::Full => sock.room.notified().await,
-            Pulled::Ended => return,
         }
     }
 }

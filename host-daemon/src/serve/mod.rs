@@ -9,14 +9,14 @@ use crate::client::Inner;
 use crate::dir;
 use crate::engine::{Flight, Outcome, Ring};
 use crate::files::Held;
-use crate::net::is_socket_op;
+use crate::net::{Net, is_socket_op};
 use crate::stats::{OPS, bump};
 use crate::validate::{Buffer, Refusal, Valid};
 use bytemuck::Zeroable;
 use gpu_abi::request::Run;
 use gpu_abi::{Completion, Errno, FileInfo, Op, Request};
-use std::sync::TryLockError;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, TryLockError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What one poll needs of its own: one thread at a time has it.
@@ -33,6 +33,8 @@ pub(crate) struct Worker {
     pub(crate) pool_seen: u32,
     /// Turns so far: moves the shard that is looked at first.
     turns: usize,
+    /// Whether it counts as one that looks for what arrives at sockets.
+    looks: bool,
 }
 
 /// What is left of a turn's allowance.
@@ -52,6 +54,7 @@ impl Worker {
             second: Vec::new(),
             pool_seen: 0,
             turns: 0,
+            looks: false,
         }
     }
 
@@ -60,7 +63,8 @@ impl Worker {
         self.ring.as_mut().is_some_and(Ring::has_ended)
     }
 
-    /// One poll: answers what has ended, then takes and serves a batch. How much that was.
+    /// Answers what has ended, then takes and serves a batch. How much that was; if it was anything, the device
+    /// is to be woken.
     pub(crate) fn turn(&mut self, inner: &Inner) -> usize {
         if let Some(pool) = &inner.pool {
             self.pool_seen = pool.ended_so_far();
@@ -85,12 +89,25 @@ impl Worker {
         {
             worked += self.reap(inner);
         }
-        if worked > 0 {
-            inner.wake_device(&inner.counters[self.index]);
-        } else {
+        if worked == 0 {
             self.reap_others(inner);
         }
         worked
+    }
+
+    /// Takes what has arrived at sockets; of how many.
+    pub(crate) fn look(&mut self, net: &Arc<Net>) -> usize {
+        if !std::mem::replace(&mut self.looks, true) {
+            net.arrivals.worker_wakes();
+        }
+        net.look()
+    }
+
+    /// It will not look before it polls again.
+    pub(crate) fn rest(&mut self, inner: &Inner) {
+        if let Some(net) = inner.net.as_ref().filter(|_| std::mem::take(&mut self.looks)) {
+            net.arrivals.worker_rests();
+        }
     }
 
     fn batch_bytes(&self, inner: &Inner) -> usize {

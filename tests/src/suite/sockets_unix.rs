@@ -48,6 +48,7 @@ pub fn unix_streams<P: Policy>(backend: &Backend) {
         let script = start(&bench, SHAPE, group, &all, &ops);
         script.value(0);
         let mut peer = UnixStream::connect(&ours).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         peer.write_all(b"over and back").unwrap();
         peer.shutdown(Shutdown::Write).unwrap();
         let mut got = Vec::new();
@@ -56,7 +57,9 @@ pub fn unix_streams<P: Policy>(backend: &Backend) {
         // An end that has a name is rare: std cannot make one that connects.
         drop(connect_from(&named, &ours));
         let mut got = Vec::new();
-        listener.accept().unwrap().0.read_to_end(&mut got).unwrap();
+        let mut peer = listener.accept().unwrap().0;
+        peer.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        peer.read_to_end(&mut got).unwrap();
         assert_eq!(got, all[..9]);
         let (values, bytes) = script.values();
         let at = |at: usize, path: &[u8]| assert_eq!(&bytes[at..at + path.len()], path);
