@@ -25,14 +25,14 @@ const SPINS: u32 = 16;
 /// once more as had when it came; but who serves requests calls [`crate::Waker::wake`] or is the
 /// [`crate::Host`].
 const NAP: Duration = Duration::from_micros(50);
-const LONG_NAP: Duration = Duration::from_millis(50);
+const LONG_NAP: Duration = Duration::from_millis(40);
 /// The sleep of a worker that does not know whether anybody looks to what it waits for.
 const PENDING_NAP: Duration = Duration::from_millis(2);
 /// So many quiet looks lead to naps of a millisecond or two: where a worker that is woken and finds nothing
 /// goes on.
 const WOKEN: u32 = SPINS + 5;
-/// Times that are far away are met this exactly, so that threads that wait long wake together.
-const SLACK_NS: u64 = 8_000_000;
+/// Times that are at least four times as far away are met this exactly, so that threads that wait long wake together.
+const SLACKS_NS: [u64; 2] = [32_000_000, 8_000_000];
 /// The longest sleep while another worker runs threads, which may store to the words that these
 /// wait for.
 const SHORT_NAP: Duration = Duration::from_micros(100);
@@ -69,6 +69,7 @@ pub(crate) fn run(core: &Core) {
     while !core.shared.shutting_down() {
         core.fill();
         if core.is_empty() {
+            core.rest();
             idle(core);
             continue;
         }
@@ -79,8 +80,8 @@ pub(crate) fn run(core: &Core) {
         }
         let ran = core.switches.get() - before;
         since_look += ran;
-        if ran > 0 {
-            quiet.ran();
+        if ran > 0 && quiet.ran() {
+            core.stir();
         }
         if ran == 0 || since_look >= LOOK {
             since_look = 0;
@@ -184,12 +185,13 @@ struct Quiet {
 }
 
 impl Quiet {
-    /// Lanes have run.
-    fn ran(&mut self) {
-        if !self.timed_out {
+    /// Lanes have run; whether that is something that happens.
+    fn ran(&mut self) -> bool {
+        let happens = !std::mem::take(&mut self.timed_out);
+        if happens {
             self.looks = 0;
         }
-        self.timed_out = false;
+        happens
     }
 
     fn looked(&mut self, looked: &Looked) {
@@ -219,11 +221,12 @@ fn wait(core: &Core, quiet: &mut Quiet) {
     if looked.woken || looked.timed_out || core.is_empty() {
         return;
     }
-    let longest = if core.shared.others_parked() { LONG_NAP } else { SHORT_NAP };
+    core.rest();
+    let longest = if core.shared.all_rest() { LONG_NAP } else { SHORT_NAP };
     let left = Duration::from_nanos(coarse(looked.deadline, now) - now);
     let nap = NAP.saturating_mul(1 << (quiet.looks - SPINS).min(10)).min(longest).min(left);
     core.shared.park(core.number, nap);
-    quiet.looks = if Duration::from_nanos(wall_clock() - now) < nap {
+    quiet.looks = if Duration::from_nanos(wall_clock() - now) < nap - nap / 8 {
         // Others have been woken too, whose threads may be about to change a word.
         quiet.looks.min(WOKEN)
     } else {
@@ -234,9 +237,9 @@ fn wait(core: &Core, quiet: &mut Quiet) {
 /// A time from `now` on, a little later if it is far away.
 fn coarse(deadline: u64, now: u64) -> u64 {
     let deadline = deadline.max(now);
-    match deadline - now {
-        left if left < 4 * SLACK_NS => deadline,
-        _ => deadline.checked_next_multiple_of(SLACK_NS).unwrap_or(deadline),
+    match SLACKS_NS.into_iter().find(|slack| deadline - now >= 4 * slack) {
+        Some(slack) => deadline.checked_next_multiple_of(slack).unwrap_or(deadline),
+        None => deadline,
     }
 }
 

@@ -5,9 +5,9 @@ use gpu_abi::{Errno, Region, Word32};
 use gpu_rt::atomic::SystemAtomics;
 
 /// How long a wait goes on before it looks whether the host lives.
-pub const SLICE_NS: u64 = 50_000_000;
+pub const SLICE_NS: u64 = 250_000_000;
 /// A host whose heartbeat stands still for so many slices is taken for dead (clause H2).
-const DEAD_AFTER_SLICES: u32 = 60;
+const DEAD_AFTER_SLICES: u32 = 12;
 
 /// Decides when a wait has become hopeless.
 #[derive(Default)]

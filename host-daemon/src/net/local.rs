@@ -1,12 +1,18 @@
 //! Connections between clients of one daemon: from ring to ring (clause N15).
 
 use super::open::Listeners;
-use super::socket::{Kind, Link, Pushed, ROUNDS, Sock};
+use super::socket::{Kind, Link, Pushed, Sock};
 use super::{Net, lock};
 use gpu_abi::Errno;
 use gpu_abi::socket::{NetAddr, parts};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+
+/// Bytes after which the receiver is told: it takes them, from a cache that they are still in, while the next are
+/// copied.
+const PIECE: u32 = 64 << 10;
+/// So many pieces go before others have their turn.
+const PIECES: usize = 16;
 
 /// Copies what is in tx into the peer's rx.
 pub(crate) fn push(net: &Net, sock: &Sock, by_task: bool) -> Pushed {
@@ -14,13 +20,13 @@ pub(crate) fn push(net: &Net, sock: &Sock, by_task: bool) -> Pushed {
         sock.fail(net, Errno::ECONNRESET);
         return Pushed::Ended;
     };
-    let (mut moved, mut peer_ended) = (0, false);
+    let mut peer_ended = false;
     let outcome = 'out: {
         let mut tx = lock(&sock.tx);
         if tx.ended || net.is_stopped() {
             return Pushed::Ended;
         }
-        for _ in 0..ROUNDS {
+        for _ in 0..PIECES {
             let there = match sock.tx_used(&tx) {
                 Ok(there) => there,
                 Err(e) => break 'out Err(e),
@@ -42,19 +48,17 @@ pub(crate) fn push(net: &Net, sock: &Sock, by_task: bool) -> Pushed {
                     break 'out Err(Errno::EPIPE);
                 }
             };
-            let n = there.min(room);
+            let n = there.min(room).min(PIECE);
             copy(sock, tx.head, &peer, rx.tail, n);
             peer.advance_rx(&mut rx, n);
+            drop(rx);
             sock.advance_tx(&mut tx, n);
-            moved += n;
+            net.counters.linked.fetch_add(u64::from(n), Ordering::Relaxed);
+            peer.rx_changed(&peer_net);
+            sock.tx_changed(net);
         }
         Ok(Some(Pushed::More))
     };
-    if moved > 0 {
-        peer.rx_changed(&peer_net);
-        sock.tx_changed(net);
-        net.counters.linked.fetch_add(u64::from(moved), Ordering::Relaxed);
-    }
     match outcome {
         Ok(Some(pushed)) => pushed,
         Ok(None) => {
