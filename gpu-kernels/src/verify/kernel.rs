@@ -252,6 +252,10 @@ impl Faces<'_> {
     }
 
     /// Answers one request, if there is a whole one and room for the reply.
+    ///
+    /// Not inlined: what it finds out anew for each request would be worked out before the loop over all of them, and
+    /// kept, for which a GPU has no registers.
+    #[inline(never)]
     fn serve(&self, stream: &TcpStream) -> Step {
         let view = match stream.try_recv_view(&self.warp) {
             Ok(view) if view.is_empty() => return Step::Close,
