@@ -140,9 +140,6 @@ fn look_around<E: Eviction>(args: &Trace) -> Result<u64, Errno> {
 }
 
 /// Adds the first bytes of this thread's share of so many pages, unless something has failed.
-///
-/// Not inlined: it is called from two loops, whose values a GPU would spill for those of this one.
-#[inline(never)]
 fn add_pages<E: Eviction>(
     file: &Result<File<HashIndex, E>, Errno>,
     pages: core::ops::Range<u64>,
