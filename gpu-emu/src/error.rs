@@ -83,6 +83,17 @@ pub enum Fault {
         /// Its threads.
         threads: u64,
     },
+    /// The block has more threads than the kernel says.
+    #[error(
+        "a block of {threads} threads, while the kernel says that it has at most {most}: use more and \
+         smaller blocks"
+    )]
+    BlockOverBound {
+        /// Its threads.
+        threads: u64,
+        /// What `#[kernel(max_threads = N)]` says.
+        most: u32,
+    },
     /// The block does not fit on a worker.
     #[error(
         "a block of {threads} threads exceeds the {resident} of a worker: raise \

@@ -7,7 +7,7 @@ use crate::service::{Served, Service};
 use crate::{DeviceChoice, HostError, Module};
 use bytemuck::Pod;
 use gpu_abi::{RegionConfig, RegionLayout};
-use gpu_emu::{LaunchConfig, LaunchReport};
+use gpu_emu::{Fault, LaunchConfig, LaunchError, LaunchReport};
 use gpu_rt::Kernel;
 use gpufs::{
     Clock, Eviction, Fs, HashIndex, MountConfig, MountLayout, PageIndex, Stats,
@@ -438,13 +438,20 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
     /// Starts a kernel. Several launches can be under way; they start in order.
     ///
     /// # Errors
-    /// [`HostError::Launch`] if the shape is not possible.
+    /// [`HostError::Launch`] if the shape is not possible, or its blocks are larger than the kernel's
+    /// `max_threads`.
     pub fn launch<A: Pod + Send + Sync>(
         &self,
         kernel: &Kernel<A>,
         shape: LaunchConfig,
         args: A,
     ) -> Result<Launch, HostError> {
+        let threads = shape.block.count();
+        // Looked at here, so that what is wrong on a GPU is wrong on every device.
+        if let Some(most) = kernel.max_threads().filter(|&most| threads > most.into()) {
+            let fault = Fault::BlockOverBound { threads, most }.into();
+            return Err(LaunchError { kernel: kernel.name().into(), fault, replay: None }.into());
+        }
         let entry = kernel.entry();
         let call = KernelCall {
             name: kernel.name(),
@@ -502,5 +509,24 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
     /// How the daemon reads files.
     pub fn engine(&self) -> host_daemon::EngineKind {
         self.daemon.engine()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gpu_rt::kernel;
+
+    #[kernel(max_threads = 64)]
+    fn small() {}
+
+    #[test]
+    fn a_kernel_says_how_large_its_blocks_may_be() {
+        let session = Session::builder().build().unwrap();
+        session.run(&small, LaunchConfig::new(2, (8, 8)), ()).unwrap();
+        let outcome = session.run(&small, LaunchConfig::new(1, (8, 9)), ());
+        let Err(HostError::Launch(error)) = outcome else { panic!("{outcome:?}") };
+        assert!(matches!(*error.fault, Fault::BlockOverBound { threads: 72, most: 64 }), "{error}");
+        assert_eq!(error.kernel, "small");
     }
 }

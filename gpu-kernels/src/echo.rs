@@ -12,7 +12,7 @@ pub const BYTES: usize = 1;
 pub const FAILED: usize = 2;
 
 /// Each warp serves whichever connection has something to be sent back, for as long as the host lets it.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn echo(server: Server) {
     let warp = Warp::all();
     let Ok(serving) = server.start(&warp, is_first_warp()) else { return };

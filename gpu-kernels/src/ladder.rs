@@ -30,7 +30,7 @@ impl OneFile {
 }
 
 /// 01: a block opens a file together, looks at its beginning and says what it is.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn hello_file(args: OneFile) {
     let file = match args.fs.open(&Block, args.path(), OpenOptions::new()) {
         Ok(file) => file,
@@ -61,7 +61,7 @@ pub fn hello_file(args: OneFile) {
 
 /// 02: every thread counts the lines of its share of the pages, which are lent, not copied.
 /// `out` = [lines, bytes, errors].
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn count_lines(args: OneFile) {
     let file = match args.fs.open(&Thread, args.path(), OpenOptions::new()) {
         Ok(file) => file,
@@ -93,7 +93,7 @@ pub fn count_lines(args: OneFile) {
 }
 
 /// 03: one thread lists a directory. `out` = [entries, directories].
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn list_dir(args: OneFile) {
     let mut buf = [0u8; 1024];
     let outcome = args.fs.read_dir(&Thread, args.path()).and_then(|mut dir| {
@@ -119,7 +119,7 @@ pub fn list_dir(args: OneFile) {
 
 /// 04: begins to read the second 4 KiB of a file, works on the first meanwhile, and then waits.
 /// `out` = [sum of the bytes, 1 if the second part had arrived by then].
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn read_while_working(args: OneFile) {
     if let Err(e) = add_up_two_parts(&args) {
         log!("{e}");
@@ -153,7 +153,7 @@ pub const RECORD: usize = 32;
 
 /// 06: every thread writes its record to one file, the last one to do so makes it durable.
 /// `out` = [threads that have written, errors].
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn write_file(args: OneFile) {
     if let Err(e) = write_record(&args) {
         log!("{e}");

@@ -1,4 +1,7 @@
 //! The kernels of the examples and benchmarks.
+//!
+//! Those that call the libOS are launched with blocks of at most 256 threads (`#[kernel(max_threads = 256)]`): at
+//! 1,024 a GPU has 64 registers for each thread, and the values that live across a call would be spilled.
 #![no_std]
 
 pub mod echo;

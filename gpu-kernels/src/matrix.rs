@@ -30,7 +30,7 @@ pub struct Matrix {
 }
 
 /// Each block takes a connection and serves it to its end, all threads together.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn matrix(args: Matrix) {
     let first = thread::block_idx().x == 0;
     let Ok(listener) = args.server.listen_only(&Block, first) else { return };

@@ -95,13 +95,13 @@ pub struct Trace {
 }
 
 /// The trace, on a mount with [`Clock`].
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn trace_clock(args: Trace) {
     run::<Clock>(&args);
 }
 
 /// The trace, on a mount with [`Settle`].
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn trace_settle(args: Trace) {
     run::<Settle>(&args);
 }

@@ -108,7 +108,7 @@ impl Probe {
 }
 
 /// Round trips of each warp: `work` of them, each timed into its sample.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn nop_latency(args: Probe) {
     let warp = Warp::all();
     let first = thread::index() / 32 * args.work;
@@ -125,7 +125,7 @@ pub fn nop_latency(args: Probe) {
 }
 
 /// Round trips of single threads: `work` of them by each.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn nop_throughput(args: Probe) {
     let mut done = 0;
     for _ in 0..args.work {
@@ -160,20 +160,20 @@ pub(crate) fn about(n: u64, pages: u64) -> u64 {
 
 /// Maps `work` pages of the file one after the other, around and around, the next one by whichever
 /// thread is free, and adds up the first word of each.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn scan_pages(args: Probe) {
     scan(&args, &Thread, in_order);
 }
 
 /// As [`scan_pages`], by warps.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn scan_pages_by_warps(args: Probe) {
     scan(&args, &Warp::all(), in_order);
 }
 
 /// As [`scan_pages`], but every thread knows its pages beforehand: each `count()`-th of the work. No
 /// word is shared but those of the page cache.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn stride_pages(args: Probe) {
     let Some(file) = args.open(&Thread) else { return };
     let pages = (file.size() / args.len).max(1);
@@ -188,13 +188,13 @@ pub fn stride_pages(args: Probe) {
 }
 
 /// As [`scan_pages`], in an order that jumps about.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn random_pages(args: Probe) {
     scan(&args, &Thread, about);
 }
 
 /// As [`random_pages`], by warps.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn random_pages_by_warps(args: Probe) {
     scan(&args, &Warp::all(), about);
 }
@@ -230,19 +230,19 @@ fn read_hits<G: Group>(args: &Probe, group: &G, number: u64) {
 }
 
 /// Reads `len` bytes at a time into a buffer of each thread's; adds up the first words.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn read_by_threads(args: Probe) {
     read_hits(&args, &Thread, thread::index());
 }
 
 /// Reads `len` bytes at a time into a buffer of each warp's; adds up the first words.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn read_by_warps(args: Probe) {
     read_hits(&args, &Warp::all(), thread::index() / 32);
 }
 
 /// Reads `len` bytes at a time into a buffer of each block's; adds up the first words.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn read_by_blocks(args: Probe) {
     read_hits(&args, &Block, u64::from(thread::block_idx().x));
 }
@@ -286,7 +286,7 @@ pub fn copy_by_blocks(args: Probe) {
 
 /// Every thread does `work` round trips, says that it is there, and waits until the gate opens.
 /// Without a path it does not use the file system at all; with one it opens and reads `len` bytes first.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn park(args: Probe) {
     for _ in 0..args.work {
         args.check(args.fs.nop(&Thread));

@@ -46,7 +46,7 @@ impl Wire {
 }
 
 /// A warp connects, sends its buffer again and again, and waits until the other end has had it all.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn wire_send(args: Wire) {
     if thread::block_idx().x == 0 && thread::warp_id() == 0 {
         let warp = Warp::all();
@@ -71,7 +71,7 @@ fn send(args: &Wire, warp: &Warp) -> Result<(u64, u64), Errno> {
 }
 
 /// A warp listens, takes one connection, and receives until its end.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn wire_recv(args: Wire) {
     if thread::block_idx().x == 0 && thread::warp_id() == 0 {
         let warp = Warp::all();

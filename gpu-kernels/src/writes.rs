@@ -61,25 +61,25 @@ fn overwrite(args: &Probe, pick: fn(u64, u64) -> u64, then: Then) {
 }
 
 /// One piece after the other, then on stable storage.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn overwrite_in_order(args: Probe) {
     overwrite(&args, in_order, Then::Sync);
 }
 
 /// One piece after the other, then in the host's page cache.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn overwrite_in_order_and_flush(args: Probe) {
     overwrite(&args, in_order, Then::Flush);
 }
 
 /// In an order that jumps about, then on stable storage.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn overwrite_about(args: Probe) {
     overwrite(&args, about, Then::Sync);
 }
 
 /// In an order that jumps about, then in the host's page cache.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn overwrite_about_and_flush(args: Probe) {
     overwrite(&args, about, Then::Flush);
 }
@@ -107,13 +107,13 @@ fn stripe(args: &Probe, options: OpenOptions) {
 }
 
 /// One device's share of a file that several write together, never fetching a page of it.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn write_stripe(args: Probe) {
     stripe(&args, OpenOptions::new().write_once());
 }
 
 /// The same by a device that may read the file, too: pages of which it writes a part are fetched.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn write_stripe_of_read(args: Probe) {
     stripe(&args, OpenOptions::new().write());
 }
@@ -167,13 +167,13 @@ fn sum_of_slice(args: &Probe, pick: impl Fn(u64) -> u64) {
 }
 
 /// Each thread adds up its share of the file's words, one after the other, `work` times.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn sum_view(args: Probe) {
     sum_of_view(&args, |i| i);
 }
 
 /// As [`sum_view`], by runs of values that are lent.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn sum_runs(args: Probe) {
     let Some(file) = args.open_with(&Thread, OpenOptions::new().read_ahead(false)) else { return };
     if let Some(mut view) = args.check(file.view::<u64>()) {
@@ -196,7 +196,7 @@ pub fn sum_runs(args: Probe) {
 }
 
 /// As [`sum_view`], in an order that jumps about within each 4 KiB.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn sum_view_within(args: Probe) {
     sum_of_view(&args, within);
 }

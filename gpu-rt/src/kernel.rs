@@ -11,6 +11,7 @@ use bytemuck::Pod;
 pub struct Kernel<A> {
     name: &'static str,
     module: &'static str,
+    max_threads: Option<u32>,
     entry: fn(A),
 }
 
@@ -19,7 +20,13 @@ impl<A: Pod> Kernel<A> {
     /// For `#[kernel]`; `module` is the path of the module in which it stands.
     #[must_use]
     pub const fn new(name: &'static str, module: &'static str, entry: fn(A)) -> Self {
-        Self { name, module, entry }
+        Self { name, module, max_threads: None, entry }
+    }
+
+    /// The same, launched with blocks of at most so many threads; for `#[kernel]`.
+    #[must_use]
+    pub const fn bounded(self, max_threads: u32) -> Self {
+        Self { max_threads: Some(max_threads), ..self }
     }
 
     /// The kernel's name: also that of its symbol in PTX.
@@ -32,6 +39,12 @@ impl<A: Pod> Kernel<A> {
     #[must_use]
     pub const fn module(&self) -> &'static str {
         self.module
+    }
+
+    /// The most threads that a block may have, if `#[kernel(max_threads = N)]` says so.
+    #[must_use]
+    pub const fn max_threads(&self) -> Option<u32> {
+        self.max_threads
     }
 
     /// What each thread of a launch runs.
@@ -60,24 +73,32 @@ impl<A> fmt::Debug for Kernel<A> {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __kernel {
-    ({ $(#[$outer:meta])* } { $(#[$inner:meta])* } $vis:vis fn $name:ident ($arg:pat, $ty:ty) $body:block) => {
+    ({ $(#[$outer:meta])* } { $(#[$inner:meta])* } $vis:vis fn $name:ident ($arg:pat, $ty:ty) $body:block $($threads:literal $symbol:literal)?) => {
         $(#[$outer])*
         #[allow(non_upper_case_globals)]
         $vis static $name: $crate::Kernel<$ty> = {
             $(#[$inner])*
             fn $name($arg: $ty) $body
             $crate::Kernel::new(::core::stringify!($name), ::core::module_path!(), $name)
+                $(.bounded($threads))?
         };
     };
 }
 
 /// An entry point of the same name. Its one argument is the `.param` that a launch fills with the
-/// bytes of the struct.
+/// bytes of the struct. How large its blocks may be, `ptx-build` reads off the name of a variable that
+/// nobody uses, and which it takes out.
 #[cfg(target_arch = "nvptx64")]
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __kernel {
-    ({ $(#[$outer:meta])* } { $(#[$inner:meta])* } $vis:vis fn $name:ident ($arg:pat, $ty:ty) $body:block) => {
+    ({ $(#[$outer:meta])* } { $(#[$inner:meta])* } $vis:vis fn $name:ident ($arg:pat, $ty:ty) $body:block $($threads:literal $symbol:literal)?) => {
+        $(
+            const _: () = {
+                #[unsafe(export_name = $symbol)]
+                pub static BOUND: u8 = 0;
+            };
+        )?
         $(#[$outer])*
         #[unsafe(no_mangle)]
         $vis extern "ptx-kernel" fn $name(args: $ty) {

@@ -71,4 +71,4 @@ pub use log::__log;
 pub use time::{clock, nanosleep};
 pub use wait::{WaitWord, relax, wait_while_eq, wake};
 pub use warp::{active_mask, ballot, match_any, shfl, shfl_u64, sync_threads, sync_warp};
-pub use wide::{Wide, wide};
+pub use wide::{VECTORS, Wide, wide};

@@ -3,6 +3,10 @@
 
 use crate::arch;
 
+/// Whether a thread computes with vectors. On a GPU it does not: there a warp is the vector, and what a thread
+/// does to several values at once only takes it registers.
+pub const VECTORS: bool = arch::VECTORS;
+
 /// Work that gains from wide vectors: loops that compilers turn into vector code.
 pub trait Wide {
     /// What the work comes to.

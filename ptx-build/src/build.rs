@@ -75,7 +75,8 @@ impl Build {
         self
     }
 
-    /// The largest block, in threads, that the kernels will be launched with; 1,024 unless set.
+    /// The largest block, in threads, that the kernels will be launched with; 1,024 unless set. A kernel with
+    /// `#[kernel(max_threads = N)]` has the smaller of the two.
     ///
     /// It decides how many registers a thread may have: 64 at 1,024 threads, 128 at 512, 255 at
     /// 256. A launch with larger blocks fails.

@@ -102,7 +102,7 @@ pub fn same_synchronisation(expected: &str, found: &str) -> Result<(), Error> {
 }
 
 /// Upper bounds of what kernels need, a line each: kernel, architecture, registers, bytes of stack,
-/// bytes of spills.
+/// bytes of spills, those of what it calls included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bounds(Vec<(u32, Usage)>);
 

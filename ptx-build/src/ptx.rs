@@ -102,22 +102,41 @@ pub fn undefined(ptx: &str) -> Vec<&str> {
     names
 }
 
-/// The same module, with each entry bounded to blocks of at most `threads` threads.
+/// The same module, with each entry bounded to blocks of at most `threads` threads, or of as many as
+/// `#[kernel(max_threads = N)]` says if they are fewer.
+///
+/// An entry is also told to make do with one block on a multiprocessor: otherwise `ptxas` leaves registers
+/// unused for the sake of a second one, and spills.
 #[must_use]
 pub fn limit_threads(ptx: &str, threads: u32) -> String {
-    let mut out = String::with_capacity(ptx.len() + 1024);
-    let mut entry = false;
-    for line in ptx.lines() {
-        if let Some((_, is_entry)) = function_header(line) {
-            entry = is_entry;
-        } else if entry && line.starts_with('{') {
-            out.push_str(&format!(".maxntid {threads}, 1, 1\n"));
-            entry = false;
+    let bounds: Vec<_> = ptx.lines().filter_map(bound).collect();
+    let mut out = String::with_capacity(ptx.len() + 4096);
+    let mut entry = None;
+    for line in ptx.lines().filter(|line| bound(line).is_none()) {
+        if let Some((name, is_entry)) = function_header(line) {
+            entry = is_entry.then_some(name);
+        } else if line.starts_with('{')
+            && let Some(name) = entry.take()
+        {
+            let own = bounds.iter().find(|(kernel, _)| *kernel == name).map(|(_, most)| *most);
+            let most = own.unwrap_or(threads).min(threads);
+            out.push_str(&format!(".maxntid {most}, 1, 1\n.minnctapersm 1\n"));
         }
         out.push_str(line);
         out.push('\n');
     }
     out
+}
+
+/// The kernel and the most threads of its blocks, if this line defines the variable whose name says so.
+fn bound(line: &str) -> Option<(&str, u32)> {
+    let (linkage, definition) = line.split_once(".global")?;
+    if !is_linkage(linkage) {
+        return None;
+    }
+    let name = definition.split(['[', '=', ';']).next()?.split_whitespace().last()?;
+    let (kernel, threads) = name.split_once("$max_threads$")?;
+    Some((kernel, threads.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -178,7 +197,21 @@ $L__BB0_1:
     #[test]
     fn entries_alone_are_bounded() {
         let limited = limit_threads(MODULE, 256);
-        assert_eq!(limited.matches(".maxntid 256, 1, 1\n{").count(), 1);
-        assert_eq!(limited.replace(".maxntid 256, 1, 1\n", ""), MODULE);
+        let bound = ".maxntid 256, 1, 1\n.minnctapersm 1\n";
+        assert_eq!(limited.matches(&format!("{bound}{{")).count(), 1);
+        assert_eq!(limited.replace(bound, ""), MODULE);
+    }
+
+    #[test]
+    fn an_entry_may_say_its_own_bound() {
+        let with = |threads: u32| {
+            let says =
+                format!(".visible .global .align 1 .b8 main_kernel$max_threads${threads}[1];\n");
+            limit_threads(&format!("{says}{MODULE}"), 512)
+        };
+        assert_eq!(with(128), limit_threads(MODULE, 128), "and is taken out");
+        assert_eq!(with(1024), limit_threads(MODULE, 512), "but no more than the module has");
+        let other = ".global .align 1 .b8 other$max_threads$32[1];\n";
+        assert_eq!(limit_threads(&format!("{other}{MODULE}"), 512), limit_threads(MODULE, 512));
     }
 }

@@ -18,8 +18,8 @@ pub struct Usage {
     pub registers: u32,
     /// Bytes of local memory of a thread, callees included as far as known.
     pub stack: u32,
-    /// Bytes that are stored to and loaded from local memory for want of registers: how much code
-    /// does so, not how often it runs.
+    /// Bytes that are stored to and loaded from local memory for want of registers, by the kernel and by what
+    /// it calls: how much code does so, not how often it runs.
     pub spills: u32,
 }
 
@@ -112,26 +112,33 @@ pub fn assemble_all(ptxas: &Path, files: &[PathBuf], arch: u32) -> Result<Vec<Us
 }
 
 /// What `ptxas -v` says of each kernel, sorted by name.
+///
+/// Functions that it lists after a kernel's first line are what that kernel calls. Those with a stack frame of
+/// their own are called through pointers, as formatting is: they save the registers that they use when they are
+/// called, which is no spilling.
 #[must_use]
 pub fn usage(report: &str) -> Vec<Usage> {
     let mut usages: Vec<Usage> = Vec::new();
-    let mut current: Option<Usage> = None;
-    let mut properties_of_kernel = false;
+    let mut function = "";
     for line in report.lines() {
         if let Some((_, rest)) = line.split_once("Compiling entry function '") {
             let kernel = rest.split('\'').next().unwrap_or_default().to_owned();
-            current = Some(Usage { kernel, registers: 0, stack: 0, spills: 0 });
+            usages.push(Usage { kernel, registers: 0, stack: 0, spills: 0 });
         } else if let Some((_, name)) = line.split_once("Function properties for ") {
-            properties_of_kernel = current.as_ref().is_some_and(|u| u.kernel == name.trim());
-        } else if let Some(usage) = &mut current {
-            if line.contains("bytes stack frame") && properties_of_kernel {
-                usage.stack = before(line, " bytes stack frame");
-                usage.spills =
+            function = name.trim();
+        } else if let Some(usage) = usages.last_mut() {
+            if line.contains("bytes stack frame") {
+                let frame = before(line, " bytes stack frame");
+                if usage.kernel == function {
+                    usage.stack = usage.stack.max(frame);
+                } else if frame > 0 {
+                    continue;
+                }
+                usage.spills +=
                     before(line, " bytes spill stores") + before(line, " bytes spill loads");
             } else if line.contains("registers") && line.contains("Used ") {
                 usage.registers = before(line, " registers");
                 usage.stack = usage.stack.max(before(line, " bytes cumulative stack size"));
-                usages.extend(current.take());
             }
         }
     }
@@ -160,15 +167,19 @@ ptxas info    : Used 40 registers, used 1 barriers, 64 bytes smem
 ptxas info    : Compiling entry function 'a' for 'sm_90'
 ptxas info    : Function properties for helper
     9000 bytes stack frame, 7 bytes spill stores, 7 bytes spill loads
+ptxas info    : Function properties for callee
+    0 bytes stack frame, 4 bytes spill stores, 8 bytes spill loads
 ptxas info    : Function properties for a
     592 bytes stack frame, 202 bytes spill stores, 300 bytes spill loads
 ptxas info    : Used 255 registers, used 0 barriers, 600 bytes cumulative stack size
 ptxas info    : Compile time = 3.0 ms
+ptxas info    : Function properties for another
+    0 bytes stack frame, 16 bytes spill stores, 16 bytes spill loads
 ";
         assert_eq!(
             usage(report),
             [
-                Usage { kernel: "a".into(), registers: 255, stack: 600, spills: 502 },
+                Usage { kernel: "a".into(), registers: 255, stack: 600, spills: 546 },
                 Usage { kernel: "b".into(), registers: 40, stack: 0, spills: 0 },
             ]
         );

@@ -175,7 +175,7 @@ unsafe fn share_of<'a>(all: &DeviceSlice<u8>) -> &'a mut [u8] {
 }
 
 /// Searches `args.items`. Launched with any number of threads.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn grep(args: GrepArgs) {
     // SAFETY: the host wrote program and items before the launch and leaves them alone until its
     // end.

@@ -69,6 +69,8 @@ enum Body {
 }
 
 impl Service<Warp> for Files<'_> {
+    // None of these is inlined into the loop over all events: a GPU would keep what they find out across that.
+    #[inline(never)]
     fn accepted(&self, stream: &TcpStream) {
         if self.warp.is_leader() {
             let conn = self.conn(stream);
@@ -86,6 +88,7 @@ impl Service<Warp> for Files<'_> {
         self.warp.sync();
     }
 
+    #[inline(never)]
     fn ready(&self, stream: &TcpStream) -> Outcome {
         if !self.own(self.conn(stream)) {
             return Outcome::Left;
@@ -105,6 +108,7 @@ impl Service<Warp> for Files<'_> {
     }
 
     /// Closes connections that have taken too long; sees whether somebody has set the clock.
+    #[inline(never)]
     fn sweep(&self) {
         self.look_at_the_clock();
         let now = gpu_rt::clock();
@@ -221,6 +225,8 @@ impl Files<'_> {
     }
 
     /// Sends more of an answer, or takes the next request.
+    // Nor these, into each other.
+    #[inline(never)]
     fn go_on(&self, stream: &TcpStream) -> Step {
         // SAFETY: ours.
         if unsafe { (*self.conn(stream)).left } > 0 {
@@ -281,6 +287,7 @@ impl Files<'_> {
     }
 
     /// Answers a request, as far as there is room.
+    #[inline(never)]
     fn request(&self, stream: &TcpStream, bytes: &Bytes<'_>, head: &Head) -> Step {
         let refuse = |status, path: &[u8]| {
             self.answer(stream, status, head.method, head.keep_alive, path, Body::Words)
@@ -499,6 +506,7 @@ impl Files<'_> {
     }
 
     /// Sends more of a file.
+    #[inline(never)]
     fn send_more(&self, stream: &TcpStream) -> Step {
         // SAFETY: ours.
         let conn = unsafe { &*self.conn(stream) };

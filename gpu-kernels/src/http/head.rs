@@ -102,6 +102,8 @@ const fn is_token(byte: u8) -> bool {
 
 /// Looks for a head at the beginning of `bytes`.
 #[must_use]
+// Each of its many ends would store all of the result in its caller.
+#[inline(never)]
 pub fn parse(bytes: &Bytes<'_>) -> Parsed {
     let mut at = 0;
     // A client may leave an empty line behind its last request.

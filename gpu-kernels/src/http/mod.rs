@@ -50,7 +50,7 @@ pub struct Http {
 }
 
 /// Each warp serves whichever connection has a request, or room for more of an answer.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn http(args: Http) {
     let warp = Warp::all();
     let first = is_first_warp();

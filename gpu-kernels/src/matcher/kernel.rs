@@ -127,8 +127,8 @@ impl Pieces {
     }
 }
 
-/// Looks through all databases. Launched with any number of warps, of any size.
-#[kernel]
+/// Looks through all databases. Launched with any number of warps, of any size, in blocks of at most 256 threads.
+#[kernel(max_threads = 256)]
 pub fn matcher(args: MatcherArgs) {
     let warp = Warp::all();
     // SAFETY: the host wrote the table before the launch and leaves it alone until its end.
@@ -174,6 +174,9 @@ fn open(args: &MatcherArgs, warp: &Warp, database: &Database) -> Result<File, Er
 }
 
 /// Compares the records of a piece with all queries. An error is an error number, or [`CHANGED`].
+///
+/// Not inlined: on a GPU its many values would be the kernel's, and spilled with them.
+#[inline(never)]
 fn look_through(
     args: &MatcherArgs,
     warp: &Warp,

@@ -53,7 +53,7 @@ pub fn scratch_len(shape: Shape, method: Method) -> Option<usize> {
 }
 
 /// Verifies faces, until the host asks kernels to end. Launched with blocks of one warp.
-#[kernel]
+#[kernel(max_threads = 256)]
 pub fn verify(args: Verify) {
     let warp = Warp::all();
     let Ok(serving) = args.server.start(&warp, is_first_warp()) else { return };
@@ -159,6 +159,9 @@ impl Store {
     }
 
     /// The distance of an image from an identity's reference.
+    ///
+    /// Not inlined: on a GPU its loops have the registers then, rather than what is known of the connection.
+    #[inline(never)]
     fn distance(&self, warp: &Warp, pixels: &Bytes<'_>, id: &Bytes<'_>) -> Result<u64, Status> {
         let record = self.find(warp, id)?;
         self.take(warp, pixels);
@@ -249,6 +252,10 @@ impl Faces<'_> {
     }
 
     /// Answers one request, if there is a whole one and room for the reply.
+    ///
+    /// Not inlined: what it finds out anew for each request would be worked out before the loop over all of them, and
+    /// kept, for which a GPU has no registers.
+    #[inline(never)]
     fn serve(&self, stream: &TcpStream) -> Step {
         let view = match stream.try_recv_view(&self.warp) {
             Ok(view) if view.is_empty() => return Step::Close,
@@ -257,15 +264,16 @@ impl Faces<'_> {
             Err(_) => return self.fail(),
         };
         let bytes = Bytes::new(view.slices());
-        let parsed = match &self.store {
-            Ok(store) => parse(&bytes, store.header.shape, self.args.server.net.ring_size()),
+        let (shape, most) = match &self.store {
+            Ok(store) => (store.header.shape, self.args.server.net.ring_size()),
+            Err(_) => (Shape::zeroed(), usize::MAX),
+        };
+        let parsed = match (parse(&bytes, shape, most), &self.store) {
             // Of what size its images are is not known.
-            Err(status) => match parse(&bytes, Shape::zeroed(), usize::MAX) {
-                Parsed::Refused(reply) if reply.status == Status::WrongSize as u16 => {
-                    Parsed::Refused(Reply::without(*status, reply.tag))
-                }
-                parsed => parsed,
-            },
+            (Parsed::Refused(reply), Err(status)) if reply.status == Status::WrongSize as u16 => {
+                Parsed::Refused(Reply::without(*status, reply.tag))
+            }
+            (parsed, _) => parsed,
         };
         if parsed == Parsed::More {
             if view.is_last() {

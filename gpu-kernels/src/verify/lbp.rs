@@ -18,7 +18,7 @@
 //! five digits, of which row and column take part before they are split into pixel and rest.
 
 use bytemuck::{Pod, Zeroable};
-use gpu_rt::Wide;
+use gpu_rt::{VECTORS, Wide};
 
 /// How far rows and columns of the neighbours between the axes are away: the root of ½, rounded as in
 /// scikit-image.
@@ -197,6 +197,13 @@ impl<'a> Framed<'a> {
         [line(row), line(row + 1), line(row + 2)]
     }
 
+    /// The same for a length that is known later.
+    #[inline(always)]
+    fn lines(&self, row: usize, first: usize, len: usize) -> [&'a [u8]; 3] {
+        let stride = self.shape.width as usize + 2;
+        [row, row + 1, row + 2].map(|row| &self.bytes[row * stride + first..][..len])
+    }
+
     /// Counts the patterns of a cell by their labels. `counts` has been zeroed.
     #[inline(always)]
     pub fn count(&self, cell: usize, labels: &[u8; 256], counts: &mut [u16; BINS_MAX]) {
@@ -210,20 +217,27 @@ impl<'a> Framed<'a> {
             // A cell has at most as many pixels as fit into 16 bits.
             let mut count = |pattern: u8| counts[usize::from(labels[usize::from(pattern)])] += 1;
             let (up, down) = (before(y), after(y));
-            while x + TOGETHER <= end {
+            // Where a thread has no vectors, so many windows at once would only take it registers.
+            while VECTORS && x + TOGETHER <= end {
                 let lines = self.around::<{ TOGETHER + 2 }>(y, x);
                 let mut patterns = [0; TOGETHER];
                 // Without branches, and of a fixed length: vector code, where there are vectors.
                 for (i, pattern) in patterns.iter_mut().enumerate() {
-                    let window = lines.map(|line| [line[i], line[i + 1], line[i + 2]]);
+                    let window =
+                        lines.map(|line| [line[i], line[i + 1], line[i + 2]].map(f64::from));
                     *pattern = pattern_of(window, [up, down], x + i);
                 }
                 patterns.into_iter().for_each(&mut count);
                 x += TOGETHER;
             }
-            while x < end {
-                count(pattern_of(self.around(y, x).map(|line| *line), [up, down], x));
-                x += 1;
+            // One after the other: of a window's pixels three are new.
+            let lines = self.lines(y, x, end - x + 2);
+            let mut window = lines.map(|line| [0, line[0], line[1]].map(f64::from));
+            for (i, x) in (x..end).enumerate() {
+                for (pixels, line) in window.iter_mut().zip(lines) {
+                    *pixels = [pixels[1], pixels[2], f64::from(line[i + 2])];
+                }
+                count(pattern_of(window, [up, down], x));
             }
         }
     }
@@ -231,8 +245,7 @@ impl<'a> Framed<'a> {
 
 /// The pattern of the pixel in the middle of a window, which stands in a column.
 #[inline(always)]
-fn pattern_of(window: [[u8; 3]; 3], [up, down]: [f64; 2], column: usize) -> u8 {
-    let [above, here, below] = window.map(|line| line.map(f64::from));
+fn pattern_of([above, here, below]: [[f64; 3]; 3], [up, down]: [f64; 2], column: usize) -> u8 {
     let (left, right) = (before(column), after(column));
     let west = |line: [f64; 3]| between(line[0], line[1], left);
     let east = |line: [f64; 3]| between(line[1], line[2], right);

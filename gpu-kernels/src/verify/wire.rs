@@ -146,18 +146,22 @@ pub enum Parsed {
 }
 
 /// Looks for a request of an image of this shape; at most `most` bytes long.
+///
+/// Not inlined: on a GPU its many results, each of which has to be somewhere at each of its ends, would be its
+/// caller's, and spilled there.
 #[must_use]
+#[inline(never)]
 pub fn parse(bytes: &Bytes<'_>, shape: Shape, most: usize) -> Parsed {
     // What is no request is told so before it has become as long as one.
     if bytes.iter().zip(MAGIC).any(|(a, b)| a != b) {
         return Parsed::Refused(Reply::without(Status::BadRequest, 0));
     }
+    if bytes.len() < REQUEST_LEN {
+        return Parsed::More;
+    }
     let mut head = [0; REQUEST_LEN];
-    for (at, byte) in head.iter_mut().enumerate() {
-        match bytes.get(at) {
-            Some(value) => *byte = value,
-            None => return Parsed::More,
-        }
+    for (byte, value) in head.iter_mut().zip(bytes.iter()) {
+        *byte = value;
     }
     let head: Request = bytemuck::cast(head);
     let refuse = |status| Parsed::Refused(Reply::without(status, head.tag));

@@ -2,8 +2,12 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
+use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, FnArg, ItemFn, ReturnType, parse_macro_input, parse_quote};
+use syn::{
+    Attribute, Error, FnArg, Ident, ItemFn, LitInt, ReturnType, Token, parse_macro_input,
+    parse_quote,
+};
 
 /// Makes a function a kernel: what each thread of a launch runs.
 ///
@@ -29,7 +33,20 @@ use syn::{Attribute, Error, FnArg, ItemFn, ReturnType, parse_macro_input, parse_
 /// idle.call(Args { n: 3 });
 /// ```
 ///
-/// Two arguments, a result, generics, or an argument that is not `Pod` do not compile:
+/// `#[kernel(max_threads = 256)]` says that blocks have at most 256 threads: a launch with larger ones fails,
+/// on every device. On a GPU the threads of a block share its registers: at most 64 for each where blocks may
+/// have 1,024 threads, as those of all other kernels may, and 255 at 256. What a thread has no register for it
+/// keeps in memory; a thread with more registers leaves room for fewer others beside it.
+///
+/// ```
+/// /// Has blocks of 256 threads at most.
+/// #[gpu_rt::kernel(max_threads = 256)]
+/// pub fn small() {}
+///
+/// assert_eq!(small.max_threads(), Some(256));
+/// ```
+///
+/// Two arguments, a result, generics, an argument that is not `Pod`, or a block that no GPU has do not compile:
 ///
 /// ```compile_fail
 /// #[gpu_rt::kernel]
@@ -47,21 +64,50 @@ use syn::{Attribute, Error, FnArg, ItemFn, ReturnType, parse_macro_input, parse_
 /// #[gpu_rt::kernel]
 /// pub fn not_pod(a: &'static u32) {}
 /// ```
+/// ```compile_fail
+/// #[gpu_rt::kernel(max_threads = 1025)]
+/// pub fn large() {}
+/// ```
 #[proc_macro_attribute]
 pub fn kernel(
     args: proc_macro::TokenStream,
     item: proc_macro::TokenStream,
 ) -> proc_macro::TokenStream {
+    let options = parse_macro_input!(args as Options);
     let item = parse_macro_input!(item as ItemFn);
-    let expanded = if args.is_empty() {
-        expand(item)
-    } else {
-        Err(Error::new_spanned(&item.sig, "#[kernel] takes no options"))
-    };
-    expanded.unwrap_or_else(Error::into_compile_error).into()
+    expand(&options, &item).unwrap_or_else(Error::into_compile_error).into()
 }
 
-fn expand(item: ItemFn) -> Result<TokenStream, Error> {
+/// The most threads that a block can have on any GPU.
+const MAX_BLOCK_THREADS: u32 = 1024;
+
+/// What stands in the attribute's parentheses.
+struct Options {
+    /// The most threads of a block, if it says so.
+    max_threads: Option<u32>,
+}
+
+impl Parse for Options {
+    fn parse(input: ParseStream<'_>) -> Result<Options, Error> {
+        if input.is_empty() {
+            return Ok(Options { max_threads: None });
+        }
+        let option: Ident = input.parse()?;
+        if option != "max_threads" {
+            return Err(Error::new_spanned(option, "the only option is `max_threads = N`"));
+        }
+        input.parse::<Token![=]>()?;
+        let number: LitInt = input.parse()?;
+        let threads = number.base10_parse()?;
+        if !(1..=MAX_BLOCK_THREADS).contains(&threads) {
+            return Err(Error::new_spanned(number, "a block has 1 to 1024 threads"));
+        }
+        input.parse::<Option<Token![,]>>()?;
+        Ok(Options { max_threads: Some(threads) })
+    }
+}
+
+fn expand(options: &Options, item: &ItemFn) -> Result<TokenStream, Error> {
     let sig = &item.sig;
     let refuse = |what: &dyn quote::ToTokens, why: &str| Err(Error::new_spanned(what, why));
     if let Some(token) = &sig.constness {
@@ -120,8 +166,13 @@ fn expand(item: ItemFn) -> Result<TokenStream, Error> {
             a_kernel_argument_must_be_pod::<#ty>();
         };
     };
+    // A symbol whose name says it: so it comes through to the PTX, whoever compiles that.
+    let bound = options.max_threads.map(|threads| {
+        let symbol = format!("{name}$max_threads${threads}");
+        quote! { #threads #symbol }
+    });
     Ok(quote! {
-        ::gpu_rt::__kernel! { { #(#outer)* } { #(#inner)* } #vis fn #name (#pat, #ty) #body }
+        ::gpu_rt::__kernel! { { #(#outer)* } { #(#inner)* } #vis fn #name (#pat, #ty) #body #bound }
         #assert_pod
     })
 }

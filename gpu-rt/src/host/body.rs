@@ -44,6 +44,8 @@ fn preempt() {
     }
 }
 
+pub(crate) const VECTORS: bool = true;
+
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(crate) fn wide<W: crate::Wide>(work: W) -> W::Output {

@@ -53,6 +53,8 @@ mod intrinsics {
 #[inline(always)]
 pub(crate) fn point() {}
 
+pub(crate) const VECTORS: bool = false;
+
 #[inline(always)]
 pub(crate) fn wide<W: crate::Wide>(work: W) -> W::Output {
     work.run()
