@@ -141,8 +141,11 @@ pub(crate) async fn watch(net: Arc<Net>) {
     let arrivals = &net.arrivals;
     loop {
         let looks = arrivals.looks.load(Ordering::Relaxed);
-        // SeqCst: pairs with `worker_rests`. Whichever comes second opens the gate.
-        let passed = if arrivals.awake.load(Ordering::SeqCst) == 0 {
+        // SeqCst: pairs with `worker_rests`. Whichever comes second opens the gate. Where nothing can arrive, a worker
+        // may sleep for long without having parked.
+        let nobody_looks = arrivals.awake.load(Ordering::SeqCst) == 0
+            || net.table.outside.load(Ordering::Relaxed) == 0;
+        let passed = if nobody_looks {
             arrivals.open_gate();
             Ok(gate.readable().await)
         } else {
