@@ -25,6 +25,7 @@ const SPINS: u32 = 16;
 /// once more as had when it came; but who serves requests calls [`crate::Waker::wake`] or is the
 /// [`crate::Host`].
 const NAP: Duration = Duration::from_micros(50);
+/// No longer than a host that is parked sleeps at a time, lest each nap be cut in two.
 const LONG_NAP: Duration = Duration::from_millis(40);
 /// The sleep of a worker that does not know whether anybody looks to what it waits for.
 const PENDING_NAP: Duration = Duration::from_millis(2);
@@ -69,7 +70,6 @@ pub(crate) fn run(core: &Core) {
     while !core.shared.shutting_down() {
         core.fill();
         if core.is_empty() {
-            core.rest();
             idle(core);
             continue;
         }
@@ -80,8 +80,8 @@ pub(crate) fn run(core: &Core) {
         }
         let ran = core.switches.get() - before;
         since_look += ran;
-        if ran > 0 && quiet.ran() {
-            core.stir();
+        if ran > 0 {
+            quiet.ran();
         }
         if ran == 0 || since_look >= LOOK {
             since_look = 0;
@@ -185,13 +185,12 @@ struct Quiet {
 }
 
 impl Quiet {
-    /// Lanes have run; whether that is something that happens.
-    fn ran(&mut self) -> bool {
-        let happens = !std::mem::take(&mut self.timed_out);
-        if happens {
+    /// Lanes have run.
+    fn ran(&mut self) {
+        if !self.timed_out {
             self.looks = 0;
         }
-        happens
+        self.timed_out = false;
     }
 
     fn looked(&mut self, looked: &Looked) {
@@ -221,12 +220,11 @@ fn wait(core: &Core, quiet: &mut Quiet) {
     if looked.woken || looked.timed_out || core.is_empty() {
         return;
     }
-    core.rest();
-    let longest = if core.shared.all_rest() { LONG_NAP } else { SHORT_NAP };
+    let longest = if core.shared.others_parked() { LONG_NAP } else { SHORT_NAP };
     let left = Duration::from_nanos(coarse(looked.deadline, now) - now);
     let nap = NAP.saturating_mul(1 << (quiet.looks - SPINS).min(10)).min(longest).min(left);
     core.shared.park(core.number, nap);
-    quiet.looks = if Duration::from_nanos(wall_clock() - now) < nap - nap / 8 {
+    quiet.looks = if Duration::from_nanos(wall_clock() - now) < nap {
         // Others have been woken too, whose threads may be about to change a word.
         quiet.looks.min(WOKEN)
     } else {

@@ -19,8 +19,8 @@ pub(crate) struct Shared {
     /// How many launches were ever queued.
     submitted: AtomicU64,
     shut_down: AtomicBool,
-    /// How many workers sleep, or have slept and have found nothing to run since.
-    at_rest: AtomicUsize,
+    /// How many workers are in [`Shared::park`].
+    parked: AtomicUsize,
     threads: OnceLock<Vec<Thread>>,
 }
 
@@ -31,7 +31,7 @@ impl Shared {
             queue: Mutex::default(),
             submitted: AtomicU64::new(0),
             shut_down: AtomicBool::new(false),
-            at_rest: AtomicUsize::new(0),
+            parked: AtomicUsize::new(0),
             threads: OnceLock::new(),
         }
     }
@@ -100,27 +100,21 @@ impl Shared {
 
     /// Lets a worker sleep until it is unparked or `timeout` has passed; in its host's manner.
     pub(crate) fn park(&self, worker: usize, timeout: Duration) {
+        self.parked.fetch_add(1, Ordering::Relaxed);
         self.config.host.park(worker, timeout);
+        self.parked.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Lets a worker without blocks sleep until it is unparked or `timeout` has passed.
     pub(crate) fn sleep(&self, timeout: Duration) {
+        self.parked.fetch_add(1, Ordering::Relaxed);
         std::thread::park_timeout(timeout);
+        self.parked.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A worker has nothing to run.
-    pub(crate) fn rest(&self) {
-        self.at_rest.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A worker that was at rest runs threads.
-    pub(crate) fn stir(&self) {
-        self.at_rest.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Whether all workers are at rest, so that no thread of theirs can change a word soon.
-    pub(crate) fn all_rest(&self) -> bool {
-        self.at_rest.load(Ordering::Relaxed) >= self.config.workers
+    /// Whether all other workers sleep, so that no thread of theirs can change a word soon.
+    pub(crate) fn others_parked(&self) -> bool {
+        self.parked.load(Ordering::Relaxed) + 1 >= self.config.workers
     }
 
     /// Wakes all workers.

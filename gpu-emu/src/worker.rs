@@ -61,8 +61,6 @@ pub(crate) struct Core {
     fiber: Cell<*const Fiber>,
     /// A launch has failed here since its blocks were last dropped.
     pub(crate) failed: Cell<bool>,
-    /// Whether it counts as a worker at rest.
-    rests: Cell<bool>,
     /// How often `relax` was called by a thread that unwinds.
     pub(crate) futile: Cell<u32>,
     pub(crate) switches: Cell<u64>,
@@ -89,7 +87,6 @@ impl Core {
             lane: Cell::new(0),
             fiber: Cell::new(std::ptr::null()),
             failed: Cell::new(false),
-            rests: Cell::new(false),
             futile: Cell::new(0),
             switches: Cell::new(0),
             ascribed: Cell::new(0),
@@ -221,22 +218,6 @@ impl Core {
                 self.fail(&launch, Fault::NoStacks(error.to_string()));
                 launch.give_back(0, None);
             }
-        }
-    }
-
-    /// It has nothing to run.
-    pub(crate) fn rest(&self) {
-        if !self.rests.replace(true) {
-            self.shared.rest();
-        }
-    }
-
-    /// It runs threads, and not only to let them see the time.
-    #[inline]
-    pub(crate) fn stir(&self) {
-        if self.rests.get() {
-            self.rests.set(false);
-            self.shared.stir();
         }
     }
 

@@ -76,6 +76,13 @@ impl Device<'_> {
         record.handle
     }
 
+    /// A connection to a listener of its own: the peer, and the handle.
+    fn connection(&mut self) -> (TcpStream, u32) {
+        let (listener, addr) = self.listen();
+        let peer = connect(addr);
+        (peer, self.accept(listener))
+    }
+
     fn send(&mut self, handle: u32, bytes: &[u8]) {
         let words = self.words(handle);
         let tail = words.device.tx_tail.load(Ordering::Relaxed);
@@ -179,9 +186,7 @@ fn n4_an_index_that_cannot_be_ends_that_connection_and_no_other() {
 fn n4_an_rx_index_that_cannot_be_ends_the_connection() {
     let mut rig = rig(NetGrant::default());
     let mut device = Device(&mut rig);
-    let (listener, addr) = device.listen();
-    let mut peer = connect(addr);
-    let handle = device.accept(listener);
+    let (mut peer, handle) = device.connection();
     let words = device.words(handle);
     words.device.rx_head.fetch_add(7, Ordering::Relaxed);
     peer.write_all(b"x").unwrap();
@@ -201,9 +206,7 @@ fn arrived(rig: &Rig, handle: u32, from: u32) -> Vec<u8> {
 fn n6_whoever_is_awake_takes_what_arrives_and_somebody_does_if_nobody_is() {
     let mut rig = rig(NetGrant::default());
     let mut device = Device(&mut rig);
-    let (listener, addr) = device.listen();
-    let mut peer = connect(addr);
-    let handle = device.accept(listener);
+    let (mut peer, handle) = device.connection();
     let words = device.words(handle);
     let (mut seen, mut by_us) = (words.device.rx_head.load(Ordering::Relaxed), 0);
     for round in 0..90u8 {
@@ -362,9 +365,7 @@ fn h3_nothing_is_written_after_detaching_and_peers_see_the_end() {
     let mut rig = rig(NetGrant::default());
     let (peer, words) = {
         let mut device = Device(&mut rig);
-        let (listener, addr) = device.listen();
-        let peer = connect(addr);
-        let handle = device.accept(listener);
+        let (peer, handle) = device.connection();
         (peer, device.words(handle))
     };
     let mut peer = peer;
@@ -485,9 +486,7 @@ proptest! {
         }
         let mut calm = rig(NetGrant::default());
         let mut device = Device(&mut calm);
-        let (listener, addr) = device.listen();
-        let mut peer = connect(addr);
-        let handle = device.accept(listener);
+        let (mut peer, handle) = device.connection();
         device.send(handle, b"unharmed");
         let mut buf = [0; 8];
         peer.read_exact(&mut buf).unwrap();

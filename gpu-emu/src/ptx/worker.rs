@@ -89,23 +89,18 @@ impl Worker {
             return false;
         }
         let shared = &self.state.shared;
-        shared.rest();
-        let longest = if shared.all_rest() { LONG_NAP } else { SHORT_NAP };
+        let longest = if shared.others_parked() { LONG_NAP } else { SHORT_NAP };
         let nap = NAP.saturating_mul(1 << (quiet - SPINS).min(8)).min(longest);
         shared.park(self.number, nap);
-        shared.stir();
         true
     }
 
     fn idle(&self) {
-        let shared = &self.state.shared;
-        shared.rest();
         match self.poll() {
             Progress::Worked => {}
-            Progress::Pending => shared.park(self.number, LONG_NAP),
-            Progress::Idle => shared.sleep(SLEEP),
+            Progress::Pending => self.state.shared.park(self.number, LONG_NAP),
+            Progress::Idle => self.state.shared.sleep(SLEEP),
         }
-        shared.stir();
     }
 
     /// Lets every block run, and drops those that have ended.
