@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::Error;
 use crate::ptx::{self, Function};
-use crate::ptxas::Usage;
+use crate::ptxas::{POINTER_STACK, Usage};
 
 /// Functions of `gpu-rt` in whose loops the compiler might recognise the function itself.
 const BUILTINS: [&str; 5] = ["memcpy", "memmove", "memset", "memcmp", "bcmp"];
@@ -171,7 +171,23 @@ fn parse_bound(line: &str) -> Option<(u32, Usage)> {
     let arch = words.next()?.strip_prefix("sm_")?.parse().ok()?;
     let mut number = || words.next()?.parse().ok();
     let (registers, stack, spills) = (number()?, number()?, number()?);
-    words.next().is_none().then_some((arch, Usage { kernel, registers, stack, spills }))
+    words
+        .next()
+        .is_none()
+        .then_some((arch, Usage { kernel, registers, stack, spills, pointers: 0 }))
+}
+
+/// Which kernels might run out of stack in what they call through pointers: a panic's message, say, would be lost.
+#[must_use]
+pub fn too_deep(arch: u32, usages: &[Usage]) -> Vec<String> {
+    let deep = usages.iter().filter(|u| u.pointers > POINTER_STACK);
+    deep.map(|Usage { kernel, pointers, .. }| {
+        format!(
+            "{kernel}: {pointers} bytes of stack in what it calls through pointers on sm_{arch}, \
+             {POINTER_STACK} are given"
+        )
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -217,8 +233,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_called_through_pointers_has_a_limit() {
+        let of =
+            |pointers| Usage { kernel: "k".into(), registers: 8, stack: 0, spills: 0, pointers };
+        assert!(too_deep(90, &[of(2048)]).is_empty());
+        let findings = too_deep(90, &[of(0), of(2049)]);
+        assert!(matches!(&findings[..], [one] if one.contains("k: 2049 bytes")), "{findings:?}");
+    }
+
+    #[test]
     fn bounds_catch_what_grows() {
-        let usage = |registers, spills| Usage { kernel: "k".into(), registers, stack: 0, spills };
+        let usage = |registers, spills| Usage {
+            kernel: "k".into(),
+            registers,
+            stack: 0,
+            spills,
+            pointers: 0,
+        };
         let mut bounds = Bounds::default();
         bounds.record(90, &[usage(90, 0)], true);
         bounds.record(90, &[usage(40, 0)], false);

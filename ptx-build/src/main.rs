@@ -1,5 +1,6 @@
 //! `ptx-build`: compiles kernel crates, checks the PTX, says what the machine lacks.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -140,10 +141,15 @@ fn run_checks(args: &CheckArgs) -> Result<(), Error> {
         let start = Instant::now();
         let usages = ptxas::assemble_all(&ptxas, &parts, arch)?;
         println!("sm_{arch}: assembles, {} s ({})", start.elapsed().as_secs(), ptxas.display());
-        println!("  {:<24} {:>9} {:>7} {:>7}", "kernel", "registers", "stack", "spills");
+        let line = |kernel: &str, columns: [&dyn Display; 4]| {
+            let [registers, stack, spills, pointers] = columns;
+            println!("  {kernel:<28} {registers:>9} {stack:>7} {spills:>7} {pointers:>9}");
+        };
+        line("kernel", [&"registers", &"stack", &"spills", &"+pointers"]);
         for u in &usages {
-            println!("  {:<24} {:>9} {:>7} {:>7}", u.kernel, u.registers, u.stack, u.spills);
+            line(&u.kernel, [&u.registers, &u.stack, &u.spills, &u.pointers]);
         }
+        findings.extend(check::too_deep(arch, &usages));
         findings.extend(bounds.exceeded(arch, &usages));
         blessed.record(arch, &usages, args.kernel.is_empty());
     }

@@ -21,7 +21,13 @@ pub struct Usage {
     /// Bytes that are stored to and loaded from local memory for want of registers, by the kernel and by what
     /// it calls: how much code does so, not how often it runs.
     pub spills: u32,
+    /// Bytes of local memory of all functions together that are called through pointers: more than a thread needs
+    /// beside its `stack`, unless one of them calls itself.
+    pub pointers: u32,
 }
+
+/// The most that may be called through pointers, in bytes: what `gpu-host` adds to each thread's stack for it.
+pub const POINTER_STACK: u32 = 2048;
 
 /// The `ptxas` programs on this machine, in order: `PTXAS`, what `scripts/fetch-ptxas.sh` fetched,
 /// `PATH`, the CUDA toolkit. Newer ones do not know the oldest architectures, hence the plural.
@@ -123,7 +129,7 @@ pub fn usage(report: &str) -> Vec<Usage> {
     for line in report.lines() {
         if let Some((_, rest)) = line.split_once("Compiling entry function '") {
             let kernel = rest.split('\'').next().unwrap_or_default().to_owned();
-            usages.push(Usage { kernel, registers: 0, stack: 0, spills: 0 });
+            usages.push(Usage { kernel, registers: 0, stack: 0, spills: 0, pointers: 0 });
         } else if let Some((_, name)) = line.split_once("Function properties for ") {
             function = name.trim();
         } else if let Some(usage) = usages.last_mut() {
@@ -132,6 +138,7 @@ pub fn usage(report: &str) -> Vec<Usage> {
                 if usage.kernel == function {
                     usage.stack = usage.stack.max(frame);
                 } else if frame > 0 {
+                    usage.pointers += frame;
                     continue;
                 }
                 usage.spills +=
@@ -179,8 +186,14 @@ ptxas info    : Function properties for another
         assert_eq!(
             usage(report),
             [
-                Usage { kernel: "a".into(), registers: 255, stack: 600, spills: 546 },
-                Usage { kernel: "b".into(), registers: 40, stack: 0, spills: 0 },
+                Usage {
+                    kernel: "a".into(),
+                    registers: 255,
+                    stack: 600,
+                    spills: 546,
+                    pointers: 9000
+                },
+                Usage { kernel: "b".into(), registers: 40, stack: 0, spills: 0, pointers: 0 },
             ]
         );
     }

@@ -63,6 +63,7 @@ macro_rules! suite {
                 sequential_reading_is_ahead, asynchronous_reads_lose_nothing,
                 once_leaves_no_page_behind
             ],
+            failing: [a_panic_names_its_thread_its_place_and_its_message],
             consistency: [
                 changes_of_the_host_are_seen_by_the_next_open,
                 changes_of_a_device_are_seen_when_flushed, a_removed_file_lives_while_it_is_open

@@ -214,6 +214,21 @@ fn a_failure_without_words_is_the_drivers() {
 }
 
 #[test]
+fn a_stack_too_small_to_say_anything_is_named() {
+    let DeviceChoice::Cuda(options) = device() else { unreachable!("the stand-in is a GPU") };
+    let small = DeviceChoice::Cuda(CudaOptions { pointer_stack: 16, ..options });
+    let session = builder().device(small).build().unwrap();
+    let (args, _out) = args(&session, 1);
+    let message = why(session.run(&number, LaunchConfig::new(1, 1), args));
+    assert!(message.contains("STACK_ERROR") && message.contains("pointer_stack"), "{message}");
+}
+
+#[test]
+fn kernels_are_checked_for_the_stack_that_they_get() {
+    assert_eq!(CudaOptions::default().pointer_stack, ptx_build::ptxas::POINTER_STACK);
+}
+
+#[test]
 fn launches_that_cannot_be_are_refused() {
     let session = session();
     let (args, _out) = args(&session, 1);

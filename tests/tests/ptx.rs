@@ -1,28 +1,13 @@
 //! The suite on the PTX interpreter: the kernels that a GPU would get, instruction by instruction.
 
-use conformance::device::storms::PROGRAM_OPEN_SAME;
 use conformance::host::{Tree, ptx};
 use conformance::{Backend, HashClock, RadixFifo, suite};
-use gpu_host::{DaemonMode, HostError};
+use gpu_host::DaemonMode;
 
 suite!(inline_direct, HashClock, ptx);
 suite!(threads_slots_fifo, RadixFifo, |builder| ptx(builder)
     .daemon(DaemonMode::Threads(2))
     .direct(false));
-
-#[test]
-fn a_panic_names_its_thread_its_place_and_its_message() {
-    let backend = Backend::new("ptx", ptx);
-    let Some(bench) = backend.session::<HashClock>(|builder| builder) else { return };
-    let tree = Tree::new();
-    let paths = [tree.file("a", 1, 100)];
-    // No place for any result.
-    let outcome = bench.launch((1, 1), &paths, &[], 0, 1, |job| job.program = PROGRAM_OPEN_SAME);
-    let Err(HostError::Launch(error)) = outcome else { panic!("{outcome:?}") };
-    let text = error.to_string();
-    assert!(text.contains("block (0, 0, 0), thread (0, 0, 0) panicked at"), "{text}");
-    assert!(text.contains("too few places for results"), "{text}");
-}
 
 #[test]
 fn launches_are_counted() {

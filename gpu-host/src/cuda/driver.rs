@@ -164,6 +164,13 @@ impl Drop for Current<'_> {
     }
 }
 
+/// Gives each thread of kernels in the current context a stack of so many bytes, which takes device memory.
+pub(super) fn set_stack(bytes: u32) -> Result<(), CudaError> {
+    let limit = sys::CUlimit_enum::CU_LIMIT_STACK_SIZE;
+    // SAFETY: the current context's own limit; numbers alone.
+    check("set the size of stacks", unsafe { sys::cuCtxSetLimit(limit, bytes as usize) })
+}
+
 /// Bytes of the compiler's messages that are kept.
 const JIT_LOG: usize = 16 << 10;
 

@@ -45,6 +45,7 @@ pub(super) struct Gpu {
     memory: Mutex<Memory>,
     pub(super) under_way: Mutex<UnderWay>,
     pub(super) timeout: Option<Duration>,
+    pointer_stack: u32,
     pub(super) sink: Option<LogSink>,
     region: OnceLock<Arc<RegionMemory>>,
     service: OnceLock<Service>,
@@ -96,6 +97,7 @@ impl Gpu {
             memory: Mutex::new(Memory::new(memory)),
             under_way: Mutex::new(UnderWay::new(options.log_lines)),
             timeout: options.timeout,
+            pointer_stack: options.pointer_stack,
             sink: options.log,
             region: OnceLock::new(),
             service: OnceLock::new(),
@@ -161,6 +163,10 @@ impl Gpu {
             std::thread::sleep(NAP);
         }
         let loaded = Loaded::new(&self.module, name)?;
+        // Now, while nothing runs: the driver would wait for it.
+        if kernels.values().all(|other| other.stack < loaded.stack) {
+            driver::set_stack(loaded.stack.saturating_add(self.pointer_stack))?;
+        }
         if loaded.control.is_some() {
             self.under_way().add_log(name)?;
         }
@@ -371,6 +377,9 @@ pub(super) fn failure(kernel: &str, result: sys::CUresult) -> CudaError {
     let hint = match result {
         R::CUDA_ERROR_ILLEGAL_ADDRESS | R::CUDA_ERROR_MISALIGNED_ADDRESS => {
             "; a run on an emulated device may say where it goes wrong"
+        }
+        R::CUDA_ERROR_HARDWARE_STACK_ERROR => {
+            "; give threads a larger stack, by `CudaOptions::pointer_stack`"
         }
         R::CUDA_ERROR_LAUNCH_TIMEOUT => {
             "; the driver's watchdog ends long kernels on GPUs that drive a display"

@@ -25,6 +25,8 @@ impl Kernels {
 pub(super) struct Loaded {
     pub(super) raw: sys::CUfunction,
     pub(super) limits: KernelLimits,
+    /// Bytes of a thread's stack, as far as the compiler can count.
+    pub(super) stack: u32,
     /// Where its log is controlled, if it has one.
     pub(super) control: Option<u64>,
 }
@@ -55,7 +57,8 @@ impl Loaded {
             threads: get(A::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?,
             shared_bytes: get(A::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?,
         };
-        Ok(Loaded { raw, limits, control: global(loaded, SYMBOL)? })
+        let stack = get(A::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?;
+        Ok(Loaded { raw, limits, stack, control: global(loaded, SYMBOL)? })
     }
 }
 

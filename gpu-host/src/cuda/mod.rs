@@ -46,11 +46,23 @@ pub struct CudaOptions {
     pub log: Option<LogSink>,
     /// Lines of the log that are kept of launches under way together; what is more is lost.
     pub log_lines: usize,
+    /// Bytes of each thread's stack for what a kernel calls through pointers, such as formatting: beside what the
+    /// compiler has counted, which goes no further than calls by name. A panic's message needs about 800.
+    pub pointer_stack: u32,
 }
+
+/// What `ptx-build check` holds kernels to.
+const POINTER_STACK: u32 = 2048;
 
 impl Default for CudaOptions {
     fn default() -> Self {
-        CudaOptions { ordinal: 0, timeout: None, log: None, log_lines: 4096 }
+        CudaOptions {
+            ordinal: 0,
+            timeout: None,
+            log: None,
+            log_lines: 4096,
+            pointer_stack: POINTER_STACK,
+        }
     }
 }
 
@@ -60,6 +72,7 @@ impl fmt::Debug for CudaOptions {
             .field("ordinal", &self.ordinal)
             .field("timeout", &self.timeout)
             .field("log_lines", &self.log_lines)
+            .field("pointer_stack", &self.pointer_stack)
             .finish_non_exhaustive()
     }
 }

@@ -16,6 +16,13 @@ pub(crate) const INVALID_CONTEXT: u32 = 201;
 const INVALID_PTX: u32 = 218;
 const NOT_FOUND: u32 = 500;
 const NOT_READY: u32 = 600;
+const STACK_ERROR: u32 = 714;
+
+/// Bytes of a thread's stack: by itself, and at most.
+const PLAIN_STACK: usize = 1024;
+const MOST_STACK: usize = 512 << 10;
+/// Bytes that a kernel needs which says something, beside what its compiler counts.
+const SAYING: usize = 1024;
 
 static EXECUTOR: RwLock<Option<Executor>> = RwLock::new(None);
 
@@ -66,6 +73,7 @@ driver! {
             OUT_OF_MEMORY => c"CUDA_ERROR_OUT_OF_MEMORY",
             INVALID_PTX => c"CUDA_ERROR_INVALID_PTX",
             700 => c"CUDA_ERROR_ILLEGAL_ADDRESS",
+            STACK_ERROR => c"CUDA_ERROR_HARDWARE_STACK_ERROR",
             719 => c"CUDA_ERROR_LAUNCH_FAILED",
             _ => return Err(INVALID_VALUE),
         }
@@ -155,6 +163,15 @@ driver! {
         Ok(())
     }
 
+    /// The stack of threads.
+    fn cuCtxSetLimit(limit: u32, bytes: usize) {
+        if limit != 0 || bytes > MOST_STACK {
+            return Err(INVALID_VALUE);
+        }
+        current()?.stack.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Reads PTX.
     fn cuModuleLoadDataEx(
         module: *mut *const Module,
@@ -205,11 +222,12 @@ driver! {
         Ok(())
     }
 
-    /// Threads of a block at most, and shared memory.
+    /// Threads of a block at most, shared memory, and stack.
     fn cuFuncGetAttribute(value: *mut c_int, attribute: u32, function: *const Function) {
         *value = match attribute {
             0 => (*function).max_threads,
             1 => 1024,
+            3 => (*function).stack as c_int,
             _ => return Err(INVALID_VALUE),
         };
         Ok(())
@@ -322,7 +340,7 @@ driver! {
     ) {
         let context = current()?;
         let executor = *EXECUTOR.read().expect("a pointer");
-        let Function { name, args, max_threads, module } = &*function;
+        let Function { name, args, max_threads, stack, module } = &*function;
         if bx * by * bz > *max_threads as u32 || *args > 0 && parameters.is_null() {
             return Err(INVALID_VALUE);
         }
@@ -330,7 +348,7 @@ driver! {
         let bytes = if *args == 0 { Vec::new() } else {
             std::slice::from_raw_parts(*parameters, *args).to_vec()
         };
-        let name = name.clone();
+        let (name, stack) = (name.clone(), *stack);
         Arc::increment_strong_count(*module);
         let module = Arc::from_raw(*module);
         (*stream).push(move || {
@@ -348,6 +366,15 @@ driver! {
                 shared_bytes,
                 log: module.log(),
             };
+            // A GPU fails when a kernel says something; this, whenever it might.
+            let given = match context.stack.load(Ordering::Relaxed) {
+                0 => PLAIN_STACK,
+                set => set,
+            };
+            if module.log() != 0 && given < stack + SAYING {
+                context.failed.store(STACK_ERROR, Ordering::Relaxed);
+                return;
+            }
             let taken = executor.map_or(NOT_MINE, |executor| executor(&call));
             let result = match taken {
                 NOT_MINE => module.ptx().run(&name, &call, &context.ranges()),

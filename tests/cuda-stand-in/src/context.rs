@@ -4,7 +4,7 @@ use crate::modules::Module;
 use crate::stream::Stream;
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Bytes of a device's memory.
@@ -15,6 +15,8 @@ pub(crate) const MEMORY: usize = 1 << 30;
 pub(crate) struct Context {
     /// The error that took it down, or 0.
     pub(crate) failed: AtomicU32,
+    /// Bytes of a thread's stack, or 0: as it is by itself.
+    pub(crate) stack: AtomicUsize,
     owned: Mutex<Owned>,
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Function {
     pub(crate) name: String,
     pub(crate) args: usize,
     pub(crate) max_threads: i32,
+    /// Bytes of a thread's stack, as far as its own text says.
+    pub(crate) stack: usize,
     /// The module that it is of, which owns it.
     pub(crate) module: *const Module,
 }
@@ -60,13 +62,17 @@ impl Module {
             let args = args.and_then(|(n, _)| n.parse().ok()).unwrap_or(0);
             let max = rest.split_once(".maxntid ").and_then(|(_, n)| n.split_once(','));
             let max_threads = max.and_then(|(n, _)| n.parse().ok()).unwrap_or(1024);
-            found.push((name.to_owned(), args, max_threads));
+            let body = rest.split_once("\n}").map_or(rest, |(body, _)| body);
+            let local = body.split_once("__local_depot").and_then(|(_, n)| n.split_once('['));
+            let local =
+                local.and_then(|(_, n)| n.split_once(']')).and_then(|(n, _)| n.parse().ok());
+            found.push((name.to_owned(), args, max_threads, local.unwrap_or(0)));
         }
         Ok(Arc::new_cyclic(|module| {
-            let function = |(name, args, max_threads): (String, _, _)| {
+            let function = |(name, args, max_threads, stack): (String, _, _, _)| {
                 let symbol = CString::new(name.as_str()).expect("PTX has no zeros");
                 let module = module.as_ptr();
-                (symbol, Box::new(Function { name, args, max_threads, module }))
+                (symbol, Box::new(Function { name, args, max_threads, stack, module }))
             };
             let functions = found.into_iter().map(function).collect();
             Module { ptx: OnceLock::new(), parsed, log, functions, globals }

@@ -2,6 +2,7 @@
 
 pub mod ahead;
 pub mod consistency;
+pub mod failing;
 pub mod naming;
 pub mod pressure;
 pub mod reading;
