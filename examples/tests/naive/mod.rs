@@ -1,8 +1,6 @@
 //! The device's searcher on the CPU, with pages, items and buffers of any size, beside a naive
 //! search line by line.
 
-use std::ops::ControlFlow;
-
 use gpu_examples::grep::compile::{self, Options, compile};
 use gpu_examples::grep::locale::Locale;
 use gpu_examples::grep::referee::Referee;
@@ -18,22 +16,12 @@ pub(crate) struct Memory<'a> {
 }
 
 impl Pages for Memory<'_> {
-    fn visit(
-        &mut self,
-        from: u64,
-        mut visit: impl FnMut(&[u8], bool) -> ControlFlow<()>,
-    ) -> Result<(), u32> {
-        let mut at = from as usize;
-        while at < self.bytes.len() {
-            let end = ((at / self.page + 1) * self.page).min(self.bytes.len());
-            // Sometimes the end is not known beforehand.
-            let last = end == self.bytes.len() && self.page.is_multiple_of(2);
-            if visit(&self.bytes[at..end], last).is_break() {
-                break;
-            }
-            at = end;
-        }
-        Ok(())
+    fn page(&mut self, at: u64) -> Result<Option<(&[u8], bool)>, u32> {
+        let at = at as usize;
+        let end = ((at / self.page + 1) * self.page).min(self.bytes.len());
+        // Sometimes the end is not known beforehand.
+        let last = end == self.bytes.len() && self.page.is_multiple_of(2);
+        Ok((at < end).then(|| (&self.bytes[at..end], last)))
     }
 }
 

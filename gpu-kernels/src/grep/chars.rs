@@ -67,6 +67,12 @@ impl Chars<'_> {
         }
     }
 
+    /// Whether neither end of `start..end` has a word character on its other side.
+    #[inline(never)]
+    pub(super) fn is_bounded(&self, text: &[u8], start: usize, end: usize) -> bool {
+        !self.word_before(text, start) && !self.word_after(text, end)
+    }
+
     /// Whether a word character starts at `at`; `None` at the end of `text`.
     #[inline]
     pub(super) fn starts_word(&self, text: &[u8], at: usize) -> Option<bool> {
@@ -89,6 +95,7 @@ impl Chars<'_> {
     }
 
     /// Whether `at` lies inside a character of several bytes.
+    #[inline(never)]
     pub(super) fn splits_char(&self, text: &[u8], at: usize) -> bool {
         if !self.utf8 || text.get(at).is_none_or(|b| b & 0xc0 != 0x80) {
             return false;
@@ -105,6 +112,7 @@ impl Chars<'_> {
 }
 
 /// The code point at the start of `text` and its length; `None` if the bytes are not UTF-8.
+#[inline(never)]
 pub(super) fn decode(text: &[u8]) -> Option<(u32, usize)> {
     let len = match *text.first()? {
         0..0x80 => 1,
@@ -118,6 +126,7 @@ pub(super) fn decode(text: &[u8]) -> Option<(u32, usize)> {
 }
 
 /// The code point that ends `text`; `None` if the bytes there are not UTF-8.
+#[inline(never)]
 fn decode_last(text: &[u8]) -> Option<u32> {
     let tail = &text[text.len().saturating_sub(4)..];
     let lead = tail.iter().rposition(|b| b & 0xc0 != 0x80)?;

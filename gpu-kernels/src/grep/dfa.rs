@@ -26,6 +26,7 @@ impl From<bool> for Verdict {
 type Dfa<'p> = DFA<&'p [u32]>;
 
 /// Whether there is a match in `line`.
+#[inline(never)]
 pub(super) fn finds(dfa: &Dfa<'_>, line: &[u8]) -> Verdict {
     match dfa.try_search_fwd(&Input::new(line).earliest(true)) {
         Ok(found) => found.is_some().into(),
@@ -59,6 +60,7 @@ pub(super) fn match_starts(
 }
 
 /// End of the longest match that starts at `start`.
+#[inline(never)]
 pub(super) fn longest(
     dfa: &Dfa<'_>,
     line: &[u8],
@@ -73,6 +75,7 @@ pub(super) fn longest(
 
 /// End of the longest match that starts at `start` and ends before no word character. The DFA
 /// reports a match one byte late, so the states are walked here, not by its own search.
+#[inline(never)]
 pub(super) fn longest_word(
     dfa: &Dfa<'_>,
     line: &[u8],

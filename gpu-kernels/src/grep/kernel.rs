@@ -1,10 +1,8 @@
 //! The kernel: every thread takes items until none are left.
 
-use core::ops::ControlFlow;
-
 use gpu_rt::atomic::{DeviceAtomicU32, Ordering};
 use gpu_rt::{Pod, Thread, Zeroable, kernel, thread};
-use gpufs::{DeviceSlice, Errno, File, Fs, OpenOptions};
+use gpufs::{DeviceSlice, Errno, File, Fs, OpenOptions, View};
 
 use super::arena::{Arena, Bump};
 use super::item::{Item, ItemResult, Status, Task};
@@ -105,9 +103,22 @@ struct FilePages<'a> {
     beginning: Option<usize>,
     /// Open once more is wanted than the beginning.
     file: Option<File>,
+    /// The page that was asked for last, unless it was the beginning.
+    view: Option<View<Thread>>,
 }
 
 impl FilePages<'_> {
+    /// Bytes in the buffer.
+    #[inline(never)]
+    fn beginning(&mut self) -> Result<usize, Errno> {
+        if let Some(n) = self.beginning {
+            return Ok(n);
+        }
+        let n = self.fs.read(&Thread, self.path, &mut *self.buffer)?;
+        self.beginning = Some(n);
+        Ok(n)
+    }
+
     fn file(&mut self) -> Result<File, Errno> {
         if let Some(file) = self.file {
             return Ok(file);
@@ -119,7 +130,9 @@ impl FilePages<'_> {
     }
 
     /// Bytes of the whole file; closes it.
+    #[inline(never)]
     fn finish(mut self) -> Result<u64, Errno> {
+        self.view = None;
         if let Some(whole) = self.beginning.filter(|n| *n < self.buffer.len()) {
             return Ok(whole as u64);
         }
@@ -130,36 +143,22 @@ impl FilePages<'_> {
 }
 
 impl Pages for FilePages<'_> {
-    fn visit(
-        &mut self,
-        from: u64,
-        mut visit: impl FnMut(&[u8], bool) -> ControlFlow<()>,
-    ) -> Result<(), u32> {
-        let mut at = from;
-        if from == 0 {
-            let n = match self.beginning {
-                Some(n) => n,
-                None => self.fs.read(&Thread, self.path, &mut *self.buffer).map_err(Errno::raw)?,
-            };
-            self.beginning = Some(n);
-            let last = n < self.buffer.len();
-            if n > 0 && visit(&self.buffer[..n], last).is_break() || last {
-                return Ok(());
-            }
-            at = n as u64;
+    /// Not inlined, for the caller's registers.
+    #[inline(never)]
+    fn page(&mut self, at: u64) -> Result<Option<(&[u8], bool)>, u32> {
+        self.view = None;
+        if at == 0 {
+            let n = self.beginning().map_err(Errno::raw)?;
+            return Ok((n > 0).then_some((&self.buffer[..n], n < self.buffer.len())));
         }
         let file = self.file().map_err(Errno::raw)?;
         let page = self.fs.page_size() as u64;
-        loop {
-            let len = page - at % page;
-            let view = file.map(&Thread, at, len as usize).map_err(|e| e.raw())?;
-            let bytes = view.as_slice().unwrap_or(&[]);
-            at += len;
-            let last = (bytes.len() as u64) < len || file.size() != 0 && at >= file.size();
-            if !bytes.is_empty() && visit(bytes, last).is_break() || last {
-                return Ok(());
-            }
-        }
+        let len = page - at % page;
+        let view = file.map(&Thread, at, len as usize).map_err(Errno::raw)?;
+        let bytes = self.view.insert(view).as_slice().unwrap_or(&[]);
+        let end = at + bytes.len() as u64;
+        let last = (bytes.len() as u64) < len || file.size() != 0 && end >= file.size();
+        Ok((!bytes.is_empty()).then_some((bytes, last)))
     }
 }
 
@@ -174,6 +173,48 @@ unsafe fn share_of<'a>(all: &DeviceSlice<u8>) -> &'a mut [u8] {
     unsafe { core::slice::from_raw_parts_mut(part.as_ptr(), part.len()) }
 }
 
+/// What a thread searches with.
+struct Worker<'a> {
+    args: &'a GrepArgs,
+    matcher: Matcher<'a>,
+    scratch: &'a mut [u8],
+    buffer: &'a mut [u8],
+    sink: Arena<'a, Counter<'a>>,
+}
+
+impl Worker<'_> {
+    /// Searches an item, the first time with the thread's own scratch. Not inlined, for the caller's registers.
+    #[inline(never)]
+    fn search(&mut self, number: u32, item: &Item) -> ItemResult {
+        let args = self.args;
+        let mut pages = FilePages {
+            fs: args.fs,
+            path: args.path(item.file),
+            buffer: &mut *self.buffer,
+            beginning: None,
+            file: None,
+            view: None,
+        };
+        let (matcher, sink) = (&self.matcher, &mut self.sink);
+        let scratch = &mut *self.scratch;
+        let mut result = search_item(matcher, &args.task, item, number, scratch, sink, &mut pages);
+        if result.status() == Status::Scratch
+            && let Some(room) = args.spill(result.need)
+        {
+            let again = number + args.items.len() as u32;
+            // SAFETY: this thread's alone, by `spill`.
+            let room = unsafe { room.as_mut_slice() };
+            result = search_item(matcher, &args.task, item, again, room, sink, &mut pages);
+            result.attempt = 1;
+        }
+        // If the file fails now, the search has failed likewise, or was content with what it saw.
+        if let Ok(size) = pages.finish() {
+            result.size = size;
+        }
+        result
+    }
+}
+
 /// Searches `args.items`. Launched with any number of threads.
 #[kernel(max_threads = 256)]
 pub fn grep(args: GrepArgs) {
@@ -182,40 +223,18 @@ pub fn grep(args: GrepArgs) {
     let (program, items) = unsafe { (args.program.as_slice(), args.items.as_slice()) };
     // SAFETY: the host had `Program::parse` accept these bytes.
     let Ok(program) = (unsafe { Program::trusted(bytemuck::cast_slice(program)) }) else { return };
-    let matcher = Matcher::new(&program);
+    let counter = Counter(args.counter(1));
     // SAFETY: each thread takes its own part, once.
     let (scratch, buffer) = unsafe { (share_of(&args.scratch), share_of(&args.buffers)) };
-    let counter = Counter(args.counter(1));
     // SAFETY: the host's buffer of zeroed words, which only the arenas of this launch write, and
     // its zeroed counter.
-    let mut sink =
-        unsafe { Arena::new(args.output.as_ptr().cast(), args.output.len() * 8, &counter) };
+    let sink = unsafe { Arena::new(args.output.as_ptr().cast(), args.output.len() * 8, &counter) };
+    let matcher = Matcher::new(&program);
+    let mut worker = Worker { args: &args, matcher, scratch, buffer, sink };
     loop {
         let number = args.counter(0).fetch_add(1, Ordering::Relaxed);
         let Some(item) = items.get(number as usize) else { return };
-        let mut pages = FilePages {
-            fs: args.fs,
-            path: args.path(item.file),
-            buffer: &mut *buffer,
-            beginning: None,
-            file: None,
-        };
-        let mut result =
-            search_item(&matcher, &args.task, item, number, scratch, &mut sink, &mut pages);
-        if result.status() == Status::Scratch
-            && let Some(room) = args.spill(result.need)
-        {
-            let again = number + items.len() as u32;
-            // SAFETY: this thread's alone, by `spill`.
-            let room = unsafe { room.as_mut_slice() };
-            result = search_item(&matcher, &args.task, item, again, room, &mut sink, &mut pages);
-            result.attempt = 1;
-        }
-        let result = match pages.finish() {
-            Ok(size) => ItemResult { size, ..result },
-            // The search has failed likewise, or was content with what it saw.
-            Err(_) => result,
-        };
+        let result = worker.search(number, item);
         assert!((number as usize) < args.results.len(), "the host gave too few results");
         // SAFETY: in range, and only the thread that took this item writes its result.
         unsafe { args.results.as_ptr().add(number as usize).write(result) };

@@ -1,5 +1,5 @@
-//! Many places of a text at once: loops over arrays of this length become vector code, on any
-//! target.
+//! Many places of a text at once: loops over arrays of this length become vector code. Not for threads of a GPU,
+//! which are lanes themselves.
 
 /// Places that are looked at together: a multiple of every vector's width.
 pub(super) const LANES: usize = 64;

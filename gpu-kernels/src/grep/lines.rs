@@ -25,6 +25,31 @@ enum Phase {
     Drain(u64),
 }
 
+/// Goes on with what is left of a page, or is done with it: for good, or until the next.
+type Step = ControlFlow<ControlFlow<()>>;
+
+/// All of a page is used up.
+const MORE: Step = Break(Continue(()));
+
+/// What is left of a page.
+struct Rest<'d> {
+    data: &'d [u8],
+    /// Its offset in the file.
+    at: u64,
+}
+
+impl Rest<'_> {
+    fn pass(&mut self, bytes: usize) {
+        self.data = &self.data[bytes..];
+        self.at += bytes as u64;
+    }
+
+    /// Offset in the file of what follows.
+    fn end(&self) -> u64 {
+        self.at + self.data.len() as u64
+    }
+}
+
 /// The search of one item.
 ///
 /// ```text
@@ -147,69 +172,87 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
     }
 
     /// Handles bytes at offset `self.at`.
+    #[inline(never)]
     fn consume(&mut self, data: &[u8]) -> ControlFlow<()> {
-        let (mut data, mut at) = (data, self.at);
+        let mut rest = Rest { data, at: self.at };
         loop {
-            match self.phase {
-                Phase::Drain(until) => return drained(at + data.len() as u64, until),
-                Phase::Skip => {
-                    let Some(i) = self.eol.first(data) else { return Continue(()) };
-                    self.phase = Phase::Lines;
-                    data = &data[i + 1..];
-                    at += i as u64 + 1;
-                }
-                Phase::Lines if self.filled > 0 => {
-                    let end = self.eol.first(data);
-                    let rest_of_line = end.map_or(data.len(), |i| i + 1);
-                    if !self.keep(&data[..rest_of_line], at) {
-                        self.phase = self.phase_of_long_line();
-                        continue;
-                    }
-                    if end.is_none() {
-                        return Continue(());
-                    }
-                    self.search_scratch()?;
-                    data = &data[rest_of_line..];
-                    at += rest_of_line as u64;
-                }
-                Phase::Lines => {
-                    let rest = self.whole_lines(data, at)?;
-                    at += (data.len() - rest) as u64;
-                    data = &data[data.len() - rest..];
-                    if rest == 0 || self.keep(data, at) {
-                        return Continue(());
-                    }
-                    self.phase = self.phase_of_long_line();
-                }
-                Phase::Long => {
-                    let end = self.eol.first(data);
-                    let part = &data[..end.unwrap_or(data.len())];
-                    if self.long_line_has_candidate(part) {
-                        self.phase = Phase::Measure;
-                        continue;
-                    }
-                    self.filled += part.len();
-                    let Some(end) = end else { return Continue(()) };
-                    self.count_line();
-                    (self.phase, self.filled) = (Phase::Lines, 0);
-                    data = &data[end + 1..];
-                    at += end as u64 + 1;
-                }
-                Phase::Measure => {
-                    let end = self.eol.first(data);
-                    self.filled += end.map_or(data.len(), |i| i + 1);
-                    if end.is_none() {
-                        return Continue(());
-                    }
-                    self.need_scratch();
-                    return Break(());
-                }
+            let step = match self.phase {
+                Phase::Drain(until) => Break(drained(rest.end(), until)),
+                Phase::Skip => self.skip(&mut rest),
+                Phase::Lines if self.filled > 0 => self.line_cut_by_pages(&mut rest),
+                Phase::Lines => self.lines(&mut rest),
+                Phase::Long => self.long_line(&mut rest),
+                Phase::Measure => Break(self.measure(rest.data)),
+            };
+            if let Break(flow) = step {
+                return flow;
             }
         }
     }
 
+    #[inline(never)]
+    fn skip(&mut self, rest: &mut Rest<'_>) -> Step {
+        let Some(i) = self.eol.first(rest.data) else { return MORE };
+        self.phase = Phase::Lines;
+        rest.pass(i + 1);
+        Continue(())
+    }
+
+    #[inline(never)]
+    fn line_cut_by_pages(&mut self, rest: &mut Rest<'_>) -> Step {
+        let end = self.eol.first(rest.data);
+        let rest_of_line = end.map_or(rest.data.len(), |i| i + 1);
+        if !self.keep(&rest.data[..rest_of_line], rest.at) {
+            self.phase = self.phase_of_long_line();
+            return Continue(());
+        }
+        if end.is_none() {
+            return MORE;
+        }
+        rest.pass(rest_of_line);
+        self.search_scratch().map_break(Break)
+    }
+
+    #[inline(never)]
+    fn lines(&mut self, rest: &mut Rest<'_>) -> Step {
+        let left = self.whole_lines(rest.data, rest.at).map_break(Break)?;
+        rest.pass(rest.data.len() - left);
+        if left == 0 || self.keep(rest.data, rest.at) {
+            return MORE;
+        }
+        self.phase = self.phase_of_long_line();
+        Continue(())
+    }
+
+    #[inline(never)]
+    fn long_line(&mut self, rest: &mut Rest<'_>) -> Step {
+        let end = self.eol.first(rest.data);
+        let part = &rest.data[..end.unwrap_or(rest.data.len())];
+        if self.long_line_has_candidate(part) {
+            self.phase = Phase::Measure;
+            return Continue(());
+        }
+        self.filled += part.len();
+        let Some(end) = end else { return MORE };
+        self.count_line();
+        (self.phase, self.filled) = (Phase::Lines, 0);
+        rest.pass(end + 1);
+        Continue(())
+    }
+
+    fn measure(&mut self, data: &[u8]) -> ControlFlow<()> {
+        let end = self.eol.first(data);
+        self.filled += end.map_or(data.len(), |i| i + 1);
+        if end.is_none() {
+            return Continue(());
+        }
+        self.need_scratch();
+        Break(())
+    }
+
     /// Searches the lines of `data`, which starts with one at offset `at`; how many bytes of an
     /// incomplete line are left.
+    #[inline(never)]
     fn whole_lines(&mut self, data: &[u8], at: u64) -> ControlFlow<(), usize> {
         let Some(own) = self.end.checked_sub(at).filter(|&n| n > 0) else { return Break(()) };
         // The item's last line has the byte before its end.
@@ -245,6 +288,7 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
 
     /// Whether a literal lies in the next part of a long line, or across its start. The last bytes
     /// of the line so far are at the start of the scratch buffer; so are those of the part then.
+    #[inline(never)]
     fn long_line_has_candidate(&mut self, part: &[u8]) -> bool {
         let across = self.matcher.reach().unwrap_or(1) - 1;
         let kept = self.filled.min(across);
@@ -271,6 +315,7 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
 
     /// Appends bytes to the incomplete line, which starts at offset `at` if nothing of it is kept
     /// yet; false, and nothing done, if they do not fit.
+    #[inline(never)]
     fn keep(&mut self, part: &[u8], at: u64) -> bool {
         let end = self.filled + part.len();
         let Some(to) = self.scratch.get_mut(self.filled..end) else { return false };
@@ -292,6 +337,7 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
     }
 
     /// Searches a block of whole lines that starts at offset `at` of the file.
+    #[inline(never)]
     fn block(&mut self, hay: &[u8], at: u64) -> ControlFlow<()> {
         if hay.is_empty() {
             return Continue(());
@@ -299,13 +345,12 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
         let mut block = Block { hay, at, counted: 0, lines: self.tally.lines };
         self.select(&mut block)?;
         if self.flags.has(TaskFlags::NUMBER) {
-            self.tally.lines = block.line_number(hay.len(), self.eol);
-            let terminated = self.eol.last(&hay[hay.len() - 1..]).is_some();
-            self.tally.lines += !terminated as u64;
+            self.tally.lines = block.all_lines(self.eol);
         }
         Continue(())
     }
 
+    #[inline(never)]
     fn select(&mut self, block: &mut Block<'_>) -> ControlFlow<()> {
         let hay = block.hay;
         let invert = self.flags.has(TaskFlags::INVERT);
@@ -321,21 +366,30 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
             if matches!(self.phase, Phase::Drain(_)) {
                 return Continue(());
             }
-            if invert && hit.start > from {
-                self.run(block, from, hit.start)?;
-            }
-            let next = (hit.end + 1).min(hay.len());
-            if !hit.sure {
-                self.undecided(block, hit, next)?;
-            } else if !invert {
-                self.matching(block, hit, next)?;
-            }
-            from = next;
+            self.line(block, from, hit)?;
+            from = (hit.end + 1).min(hay.len());
         }
         if invert && from < hay.len() && !matches!(self.phase, Phase::Drain(_)) {
             self.run(block, from, hay.len())?;
         }
         Continue(())
+    }
+
+    /// A line that matches, or may, and those from `from` to it, which do not.
+    #[inline(never)]
+    fn line(&mut self, block: &mut Block<'_>, from: usize, hit: Hit) -> ControlFlow<()> {
+        let invert = self.flags.has(TaskFlags::INVERT);
+        if invert && hit.start > from {
+            self.run(block, from, hit.start)?;
+        }
+        let next = (hit.end + 1).min(block.hay.len());
+        if !hit.sure {
+            self.undecided(block, hit, next)
+        } else if invert {
+            Continue(())
+        } else {
+            self.matching(block, hit, next)
+        }
     }
 
     /// Counts selected lines towards the limit; breaks or drains when it is reached.
@@ -352,6 +406,7 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
     }
 
     /// A matching line.
+    #[inline(never)]
     fn matching(&mut self, block: &mut Block<'_>, hit: Hit, next: usize) -> ControlFlow<()> {
         let line = &block.hay[hit.start..hit.end];
         let spans = self.flags.0 & (TaskFlags::ONLY | TaskFlags::SPANS) != 0;
@@ -388,6 +443,7 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
         self.count(lines, block.at + end as u64)
     }
 
+    #[inline(never)]
     fn undecided(&mut self, block: &mut Block<'_>, hit: Hit, next: usize) -> ControlFlow<()> {
         let kind = match self.eol {
             Eol::Newline => RecordKind::Undecided,
@@ -494,11 +550,19 @@ struct Block<'h> {
 
 impl Block<'_> {
     /// Number of the line that starts at `start`, which is not before the last one asked for.
+    #[inline(never)]
     fn line_number(&mut self, start: usize, eol: Eol) -> u64 {
         if let Some(part) = self.hay.get(self.counted..start) {
             self.lines += eol.count(part) as u64;
             self.counted = start;
         }
         self.lines
+    }
+
+    /// The lines up to the end, of which the last may not be terminated.
+    #[inline(never)]
+    fn all_lines(&mut self, eol: Eol) -> u64 {
+        let unended = eol.last(&self.hay[self.hay.len() - 1..]).is_none();
+        self.line_number(self.hay.len(), eol) + u64::from(unended)
     }
 }

@@ -1,12 +1,13 @@
 //! From a program to lines that match: finds candidates with what is fastest, confirms them.
 
-use memchr::memmem::Finder;
-use memchr::{memchr, memchr2, memrchr, memrchr2};
+use gpu_rt::VECTORS;
+use memchr::{memchr, memchr_iter, memchr2, memrchr, memrchr2};
 use regex_automata::dfa::Automaton;
 use regex_automata::{Input, MatchErrorKind};
 
 use super::chars::Chars;
 use super::dfa::{self, Undecided, Verdict};
+use super::needle::Needle;
 use super::program::{Accept, Find, Program, ProgramFlags};
 
 /// What ends lines.
@@ -20,7 +21,7 @@ pub enum Eol {
 
 impl Eol {
     /// Offset of the first terminator.
-    #[inline]
+    #[inline(never)]
     pub fn first(self, hay: &[u8]) -> Option<usize> {
         match self {
             Eol::Newline => memchr(b'\n', hay),
@@ -29,7 +30,7 @@ impl Eol {
     }
 
     /// Offset of the last terminator.
-    #[inline]
+    #[inline(never)]
     pub fn last(self, hay: &[u8]) -> Option<usize> {
         match self {
             Eol::Newline => memrchr(b'\n', hay),
@@ -38,13 +39,35 @@ impl Eol {
     }
 
     /// Number of terminators.
+    #[inline(never)]
     pub fn count(self, hay: &[u8]) -> usize {
-        let newlines = memchr::memchr_iter(b'\n', hay).count();
+        let newlines = count(b'\n', hay);
         match self {
             Eol::Newline => newlines,
-            Eol::NewlineOrNul => newlines + memchr::memchr_iter(0, hay).count(),
+            Eol::NewlineOrNul => newlines + count(0, hay),
         }
     }
+}
+
+/// How often `byte` occurs.
+#[inline]
+fn count(byte: u8, hay: &[u8]) -> usize {
+    if VECTORS { memchr_iter(byte, hay).count() } else { count_by_words(byte, hay) }
+}
+
+/// How often `byte` occurs, counted eight bytes at a time.
+fn count_by_words(byte: u8, hay: &[u8]) -> usize {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let (head, words, tail) = bytemuck::pod_align_to::<u8, u64>(hay);
+    let ones = |bytes: &[u8]| bytes.iter().filter(|&&b| b == byte).count();
+    let mut count = ones(head) + ones(tail);
+    for word in words {
+        let other = word ^ u64::from_ne_bytes([byte; 8]);
+        // The top bits of bytes that are not zero.
+        let others = ((other & LOW) + LOW) | other;
+        count += (!(others | LOW)).count_ones() as usize;
+    }
+    count
 }
 
 /// A line of a block.
@@ -72,18 +95,18 @@ impl Hit {
 /// A program made ready to search.
 pub struct Matcher<'p> {
     program: &'p Program<'p>,
-    finder: Option<Finder<'p>>,
+    needle: Needle<'p>,
     chars: Chars<'p>,
     fold: bool,
 }
 
 impl<'p> Matcher<'p> {
     /// Builds what a search needs beyond the program: cheap, but not free; once per thread.
+    #[inline(never)]
     pub fn new(program: &'p Program<'p>) -> Self {
-        let literal = program.find == Find::Literal;
         let utf8 = program.flags.has(ProgramFlags::UTF8);
         Matcher {
-            finder: literal.then(|| Finder::new(program.needle)),
+            needle: Needle::new(program.needle),
             chars: Chars { utf8, words: program.word_chars },
             fold: program.flags.has(ProgramFlags::FOLD),
             program,
@@ -100,7 +123,7 @@ impl<'p> Matcher<'p> {
     /// literals, or its shape.
     pub(super) fn reach(&self) -> Option<usize> {
         match self.program.find {
-            Find::Literal => Some(self.program.needle.len()),
+            Find::Literal => Some(self.needle.len()),
             Find::Set => self.program.set.as_ref().map(|set| set.longest()),
             Find::Shape => self.program.shape.as_ref().map(|shape| shape.width()),
             _ => None,
@@ -114,6 +137,7 @@ impl<'p> Matcher<'p> {
 
     /// The first line at or after `from` that matches or may match. `hay` is whole lines, of which
     /// the last need not be terminated; `from` is the start of a line.
+    #[inline(never)]
     pub fn next_line(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Hit> {
         if from >= hay.len() {
             return None;
@@ -128,6 +152,7 @@ impl<'p> Matcher<'p> {
         }
     }
 
+    #[inline(never)]
     fn next_by_literal(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Hit> {
         let mut from = from;
         while from < hay.len() {
@@ -146,12 +171,11 @@ impl<'p> Matcher<'p> {
     }
 
     /// Bounds of some literal, or of a place of the shape, at or after `from`, such that no line before it has one.
-    #[inline]
+    #[inline(never)]
     fn candidate(&self, hay: &[u8], from: usize) -> Option<(usize, usize)> {
-        let len = self.program.needle.len();
-        let single = |i: usize| (from + i, from + i + len);
+        let single = |i: usize| (from + i, from + i + self.needle.len());
         match self.program.find {
-            Find::Literal => self.finder.as_ref()?.find(&hay[from..]).map(single),
+            Find::Literal => self.needle.find(&hay[from..]).map(single),
             Find::Set => {
                 let set = self.program.set.as_ref()?;
                 if self.fold {
@@ -170,7 +194,7 @@ impl<'p> Matcher<'p> {
     }
 
     /// Whether a line matches that has a literal at `at`.
-    #[inline]
+    #[inline(never)]
     fn accept(&self, line: &[u8], at: usize, len: usize) -> Verdict {
         match self.program.accept {
             Accept::Hit => Verdict::Yes,
@@ -194,6 +218,7 @@ impl<'p> Matcher<'p> {
         }
     }
 
+    #[inline(never)]
     fn next_by_shape(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Hit> {
         let (shape, dfa) = (self.program.shape.as_ref()?, self.program.dfa.as_ref()?);
         // A DFA does not know that lines end at NUL bytes: then they have to be cut out for it.
@@ -243,6 +268,7 @@ impl<'p> Matcher<'p> {
         None
     }
 
+    #[inline(never)]
     fn next_by_dfa(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Hit> {
         let dfa = self.program.dfa.as_ref()?;
         let mut from = from;
@@ -289,6 +315,7 @@ impl<'p> Matcher<'p> {
         None
     }
 
+    #[inline(never)]
     fn next_whole(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Hit> {
         let words = self.program.words.as_ref()?;
         let mut from = from;
@@ -344,11 +371,10 @@ impl<'p> Matcher<'p> {
     }
 
     /// The leftmost, then longest literal in `line` that stands as the program demands.
+    #[inline(never)]
     fn next_literal(&self, line: &[u8], from: usize) -> Option<(usize, usize)> {
         let words = self.program.accept == Accept::Word;
-        let stands = |s: usize, e: usize| {
-            !words || (!self.chars.word_before(line, s) && !self.chars.word_after(line, e))
-        };
+        let stands = |s: usize, e: usize| !words || self.chars.is_bounded(line, s, e);
         self.literal_where(line, from, stands)
     }
 
@@ -390,6 +416,7 @@ impl<'p> Matcher<'p> {
         })
     }
 
+    #[inline(never)]
     fn dfa_span(
         &self,
         line: &[u8],
@@ -397,28 +424,38 @@ impl<'p> Matcher<'p> {
         with_empty: bool,
         words: bool,
     ) -> Result<Option<(usize, usize)>, Undecided> {
-        let Some(dfa) = self.program.dfa.as_ref() else { return Ok(None) };
-        let span_at = |start: usize| {
-            if words && self.chars.word_before(line, start)
-                || with_empty && self.chars.splits_char(line, start)
-            {
-                return None;
-            }
-            let end = match words {
-                true => dfa::longest_word(dfa, line, start, &self.chars),
-                false => dfa::longest(dfa, line, start),
-            };
-            match end {
-                Ok(Some(end)) if with_empty || end > start => Some(Ok((start, end))),
-                Ok(_) => None,
-                Err(undecided) => Some(Err(undecided)),
-            }
-        };
+        let span_at = |start: usize| self.dfa_span_at(line, start, with_empty, words);
         let span = match &self.program.shape {
             Some(shape) if shape.at_start => shape.find(line, from, span_at),
             _ => self.starts(line, from, with_empty).find_map(span_at),
         };
         span.transpose()
+    }
+
+    /// The longest match that starts at `start`, if one may.
+    #[inline(never)]
+    fn dfa_span_at(
+        &self,
+        line: &[u8],
+        start: usize,
+        with_empty: bool,
+        words: bool,
+    ) -> Option<Result<(usize, usize), Undecided>> {
+        let dfa = self.program.dfa.as_ref()?;
+        if words && self.chars.word_before(line, start)
+            || with_empty && self.chars.splits_char(line, start)
+        {
+            return None;
+        }
+        let end = match words {
+            true => dfa::longest_word(dfa, line, start, &self.chars),
+            false => dfa::longest(dfa, line, start),
+        };
+        match end {
+            Ok(Some(end)) if with_empty || end > start => Some(Ok((start, end))),
+            Ok(_) => None,
+            Err(undecided) => Some(Err(undecided)),
+        }
     }
 }
 
@@ -454,4 +491,20 @@ fn line_around(hay: &[u8], from: usize, at: usize, eol: Eol, sure: bool) -> Hit 
     let start = eol.last(&hay[from..at]).map_or(from, |i| from + i + 1);
     let end = eol.first(&hay[at..]).map_or(hay.len(), |i| at + i);
     Hit { start, end, sure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_count_the_same() {
+        let hay: [u8; 700] = core::array::from_fn(|i| (i * i % 7) as u8 ^ [0, 0x80][i % 2]);
+        for (start, end) in [(0, 700), (1, 700), (3, 18), (8, 16), (5, 5), (691, 699)] {
+            for byte in [0, 1, 0x80, 0x84, 9] {
+                let part = &hay[start..end];
+                assert_eq!(count_by_words(byte, part), memchr_iter(byte, part).count());
+            }
+        }
+    }
 }

@@ -13,6 +13,9 @@
 //! An item owns every line that *starts* in its range and reads on past the range until the last
 //! of them is complete. The pages are searched where they lie; only a line that straddles two of
 //! them is copied.
+//!
+//! Much is not inlined, for a GPU's registers: those that functions keep over calls, from the kernel down to a
+//! byte's comparison, must not be more than a thread has.
 
 mod arena;
 mod chars;
@@ -22,6 +25,7 @@ mod kernel;
 mod lanes;
 mod lines;
 mod matcher;
+mod needle;
 mod program;
 mod search;
 mod set;

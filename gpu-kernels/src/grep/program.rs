@@ -186,6 +186,7 @@ impl<'p> Program<'p> {
     /// # Safety
     ///
     /// [`Program::parse`] must have accepted these very bytes.
+    #[inline(never)]
     pub unsafe fn trusted(blob: &'p [u8]) -> Result<Self, ProgramError> {
         let (header, mut program) = Self::sections(blob)?;
         let dfa = section(blob, header.dfa)?;

@@ -1,21 +1,15 @@
 //! One item from start to end.
 
-use core::ops::ControlFlow;
-
 use super::arena::Sink;
 use super::item::{Item, ItemResult, Status, Task, TaskFlags};
 use super::lines::LineSearcher;
 use super::matcher::Matcher;
 
-/// A file whose bytes can be visited page by page.
+/// A file whose bytes can be had page by page.
 pub trait Pages {
-    /// Hands the bytes from offset `from` on to `visit`, page after page, until it breaks or the
-    /// file ends; with each page, whether it is known to be the last. An error is an error number.
-    fn visit(
-        &mut self,
-        from: u64,
-        visit: impl FnMut(&[u8], bool) -> ControlFlow<()>,
-    ) -> Result<(), u32>;
+    /// The bytes from offset `at` of the file to the end of some page, and whether they are known to be the
+    /// last; `None` where there are no more. An error is an error number.
+    fn page(&mut self, at: u64) -> Result<Option<(&[u8], bool)>, u32>;
 }
 
 /// Searches `item`, which records name by `number`, in `pages`.
@@ -59,7 +53,19 @@ fn attempt(
     pages: &mut impl Pages,
 ) -> ItemResult {
     let mut search = LineSearcher::new(matcher, task, item, number, scratch, sink);
-    let read = pages.visit(search.first_byte(), |page, last| search.feed(page, last));
+    let mut at = search.first_byte();
+    let read = loop {
+        match pages.page(at) {
+            Ok(Some((bytes, last))) => {
+                at += bytes.len() as u64;
+                if search.feed(bytes, last).is_break() || last {
+                    break Ok(());
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(errno) => break Err(errno),
+        }
+    };
     let (mut tally, _) = search.finish();
     if let Err(errno) = read {
         tally.status = Status::Failed;

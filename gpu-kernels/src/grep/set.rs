@@ -12,7 +12,7 @@
 //! needles and for both cases.)
 
 use bytemuck::{Pod, Zeroable};
-use gpu_rt::{Wide, wide};
+use gpu_rt::{VECTORS, Wide, wide};
 
 use super::lanes::{LANES, Lanes, stretches};
 use super::program::{ProgramError, table};
@@ -158,7 +158,7 @@ impl<'p> Set<'p> {
 
     /// First place at or after `from` where `accept(start, end)` takes a literal that stands
     /// there; literals at one place are offered longest first. `FOLD`: in any ASCII case.
-    #[inline]
+    #[inline(never)]
     pub(super) fn find<const FOLD: bool>(
         &self,
         hay: &[u8],
@@ -191,12 +191,13 @@ impl<'p> Set<'p> {
 
     /// Some place at or after `from` where a literal stands, not always the first, but the first of
     /// a line before all of later lines.
+    #[inline(never)]
     pub(super) fn find_any<const FOLD: bool>(
         &self,
         hay: &[u8],
         from: usize,
     ) -> Option<(usize, usize)> {
-        if self.probes.is_empty() {
+        if !VECTORS || self.probes.is_empty() {
             return self.find::<FOLD>(hay, from, |_, _| true);
         }
         wide(Probing::<FOLD> { set: self, hay, from })

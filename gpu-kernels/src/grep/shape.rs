@@ -3,7 +3,7 @@
 //! looks at no others.
 
 use bytemuck::{Pod, Zeroable};
-use gpu_rt::{Wide, wide};
+use gpu_rt::{VECTORS, Wide, wide};
 
 use super::lanes::{LANES, Lanes, stretches};
 use super::program::{ProgramError, table};
@@ -72,7 +72,16 @@ impl<'p> Shape<'p> {
         from: usize,
         accept: impl FnMut(usize) -> Option<R>,
     ) -> Option<R> {
-        wide(Search { shape: *self, hay, from, accept })
+        if VECTORS {
+            return wide(Search { shape: *self, hay, from, accept });
+        }
+        self.places(hay, from).find_map(accept)
+    }
+
+    /// The places at or after `from` that look like this, one after the other.
+    #[inline(always)]
+    fn places(&self, hay: &[u8], from: usize) -> impl Iterator<Item = usize> {
+        (from..hay.len().saturating_sub(self.ahead)).filter(|&at| self.stands(hay, at))
     }
 
     #[inline(always)]
@@ -109,7 +118,6 @@ impl<R, F: FnMut(usize) -> Option<R>> Wide for Search<'_, '_, F> {
             }
             rest = at + LANES;
         }
-        let places = rest..hay.len().saturating_sub(shape.ahead);
-        places.filter(|&at| shape.stands(hay, at)).find_map(accept)
+        shape.places(hay, rest).find_map(accept)
     }
 }

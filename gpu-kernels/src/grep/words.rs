@@ -231,6 +231,7 @@ impl<'p> Words<'p> {
 
     /// Compares a phrase around its first run, which stands at `start..end` of the text.
     #[expect(clippy::too_many_arguments, reason = "the state of one loop, spelled out")]
+    #[inline(never)]
     fn phrase(
         &self,
         hay: &[u8],
@@ -255,6 +256,7 @@ impl<'p> Words<'p> {
     }
 
     /// Looks up a run of the text that is not ASCII, folded.
+    #[inline(never)]
     fn lookup_folded(&self, text: &[u8]) -> Option<&'p Run> {
         let mut folded = [0u8; 256];
         let (mut from, mut to) = (0, 0);
