@@ -198,10 +198,10 @@ impl Poll {
             // Acquire: pairs with the host's release: the entries are there.
             let tail = queue.host.tail.load_acquire();
             if tail == record.head.load(Ordering::Relaxed) {
-                wait(&region, &mut patience, deadline, &queue.host.tail, tail)?;
+                wait(region.header(), &mut patience, deadline, &queue.host.tail, tail)?;
                 continue;
             }
-            lock(&region, &record.lock)?;
+            lock(region.header(), &record.lock)?;
             let head = record.head.load(Ordering::Relaxed);
             let tail = queue.host.tail.load_acquire();
             let handle = if head == tail {
