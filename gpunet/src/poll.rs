@@ -184,6 +184,8 @@ impl Poll {
         self.next(group, Deadline::NOW)
     }
 
+    // Not inlined: on a GPU what it needs would be worked out before the loop around it, and kept.
+    #[inline(never)]
     fn next<G: Group>(&self, group: &G, deadline: Deadline) -> Result<Socket, Errno> {
         let handle = by_leader(group, || self.next_alone(deadline.or_ending()))?;
         Ok(Socket { net: self.net, handle, reserved: 0 })
