@@ -183,25 +183,40 @@ const LOOK: u32 = 64;
 impl Serving {
     /// Serves connections until the kernels are asked to end.
     pub fn run<G: Group>(&self, group: &G, shared: &Shared, service: &impl Service<G>) {
-        let mut events = 0u32;
-        loop {
-            let event = self.poll.wait_timeout(group, SWEEP);
-            events += 1;
-            if (event.is_err() || events.is_multiple_of(LOOK)) && self.is_time(group, shared) {
-                service.sweep();
-            }
-            match event {
-                Ok(socket) if socket == self.listener.socket() => {
-                    self.take_all(group, shared, service);
-                }
-                Ok(socket) => self.serve(group, &TcpStream::from(socket), service),
-                Err(Errno::EAGAIN) => {}
-                Err(_) => return,
-            }
+        let mut events = 1u32;
+        while self.turn(group, shared, service, events) {
+            events = events.wrapping_add(1);
         }
     }
 
+    /// Waits for an event, and does what there is to be done. Whether there may be others.
+    // Not inlined, nor what it does into it: on a GPU what they need would be worked out before the loop over all
+    // events, and kept.
+    #[inline(never)]
+    fn turn<G: Group>(
+        &self,
+        group: &G,
+        shared: &Shared,
+        service: &impl Service<G>,
+        events: u32,
+    ) -> bool {
+        let event = self.poll.wait_timeout(group, SWEEP);
+        if (event.is_err() || events.is_multiple_of(LOOK)) && self.is_time(group, shared) {
+            service.sweep();
+        }
+        match event {
+            Ok(socket) if socket == self.listener.socket() => {
+                self.take_all(group, shared, service);
+            }
+            Ok(socket) => self.serve(group, &TcpStream::from(socket), service),
+            Err(Errno::EAGAIN) => {}
+            Err(_) => return false,
+        }
+        true
+    }
+
     /// Whether it is this group that is to sweep now.
+    #[inline(never)]
     fn is_time<G: Group>(&self, group: &G, shared: &Shared) -> bool {
         let mut ours = 0u32;
         if group.is_leader() {
@@ -216,6 +231,7 @@ impl Serving {
     }
 
     /// Takes the connections that wait.
+    #[inline(never)]
     fn take_all<G: Group>(&self, group: &G, shared: &Shared, service: &impl Service<G>) {
         loop {
             while let Ok((stream, _)) = self.listener.try_accept(group) {

@@ -1,7 +1,7 @@
 //! Waiting for the host, as long as it lives.
 
-use gpu_abi::layout::state;
-use gpu_abi::{Errno, Region, Word32};
+use gpu_abi::layout::{Header, state};
+use gpu_abi::{Errno, Word32};
 use gpu_rt::atomic::SystemAtomics;
 
 /// How long a wait goes on before it looks whether the host lives.
@@ -28,8 +28,8 @@ impl Patience {
     ///
     /// # Errors
     /// `EIO`.
-    pub fn slice_over(&mut self, region: &Region<SystemAtomics>) -> Result<(), Errno> {
-        let host = &region.header().host;
+    pub fn slice_over(&mut self, region: &Header<SystemAtomics>) -> Result<(), Errno> {
+        let host = &region.host;
         if host.state.load_relaxed() != state::RUNNING {
             return Err(Errno::EIO);
         }
@@ -47,7 +47,7 @@ impl Patience {
     ///
     /// # Errors
     /// `EIO` if the host is gone.
-    pub fn spin(&mut self, region: &Region<SystemAtomics>) -> Result<(), Errno> {
+    pub fn spin(&mut self, region: &Header<SystemAtomics>) -> Result<(), Errno> {
         let now = gpu_rt::clock();
         if self.until == 0 {
             self.until = now + SLICE_NS;
@@ -65,7 +65,7 @@ impl Patience {
     /// `EIO` if the host is gone.
     pub fn wait(
         &mut self,
-        region: &Region<SystemAtomics>,
+        region: &Header<SystemAtomics>,
         word: &impl gpu_rt::WaitWord,
         value: u32,
     ) -> Result<(), Errno> {
@@ -78,7 +78,7 @@ impl Patience {
     /// `EIO` if the host is gone.
     pub fn watch(
         &mut self,
-        region: &Region<SystemAtomics>,
+        region: &Header<SystemAtomics>,
         word: &impl gpu_rt::WaitWord,
         value: u32,
     ) -> Result<u32, Errno> {

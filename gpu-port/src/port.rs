@@ -2,6 +2,7 @@
 
 use crate::bitmap::Bitmap;
 use crate::patience::Patience;
+use bytemuck::{Pod, Zeroable};
 use gpu_abi::request::CELL_NONE;
 use gpu_abi::ring::{Cell, has_room};
 use gpu_abi::{Completion, Errno, Region, Request, Word32};
@@ -160,10 +161,10 @@ pub trait Port {
 /// Waits for a free completion cell.
 #[cold]
 fn claim_later<P: Port + ?Sized>(port: &P, pool: Pool) -> Result<u32, Errno> {
-    let region = port.region();
+    let region = port.region().header();
     let mut patience = Patience::new();
     loop {
-        patience.spin(&region)?;
+        patience.spin(region)?;
         port.reap();
         if let Some(cell) = port.try_claim(pool) {
             return Ok(cell);
@@ -180,7 +181,7 @@ fn await_answer<P: Port + ?Sized>(
     let cell = region.cell(cell).ok_or(Errno::EPROTO)?;
     let mut patience = Patience::new();
     // The wait's acquire load pairs with the host's release of the cell (clause C2).
-    while patience.watch(&region, cell.seq(), tag.wrapping_sub(1))? != tag {}
+    while patience.watch(region.header(), cell.seq(), tag.wrapping_sub(1))? != tag {}
     Ok(cell)
 }
 
@@ -205,7 +206,7 @@ fn publish<P: Port + ?Sized>(
             if has_room(ticket, head, entries) {
                 break;
             }
-            patience.spin(&region)?;
+            patience.spin(region.header())?;
         }
     }
     let tag = if cell == CELL_NONE {
@@ -232,27 +233,33 @@ fn publish<P: Port + ?Sized>(
     Ok(tag)
 }
 
+/// What a leader tells its group: a shuffle for each word of it.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, packed)]
+struct Told<T> {
+    errno: u32,
+    value: T,
+}
+
 /// Lets a group's leader do something that may fail, and tells the others how it went.
 ///
 /// # Errors
 /// Whatever the leader failed with.
-pub fn by_leader<G: Group, T: bytemuck::Pod>(
+pub fn by_leader<G: Group, T: Pod>(
     group: &G,
     act: impl FnOnce() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     if G::KIND == Thread::KIND {
         return act();
     }
-    const { assert!(size_of::<T>() <= 56, "errno and value travel together") };
-    let mut words = [0u64; 8];
+    let mut told = Told { errno: 0, value: T::zeroed() };
     if group.is_leader() {
         match act() {
-            Ok(value) => bytemuck::bytes_of_mut(&mut words)[8..8 + size_of::<T>()]
-                .copy_from_slice(bytemuck::bytes_of(&value)),
-            Err(e) => words[0] = u64::from(e.raw()),
+            Ok(value) => told.value = value,
+            Err(e) => told.errno = e.raw(),
         }
     }
-    let words = group.broadcast(words);
-    Errno::check(words[0] as u32)?;
-    Ok(bytemuck::pod_read_unaligned(&bytemuck::bytes_of(&words)[8..8 + size_of::<T>()]))
+    let Told { errno, value } = group.broadcast(told);
+    Errno::check(errno)?;
+    Ok(value)
 }

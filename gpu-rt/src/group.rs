@@ -148,12 +148,12 @@ impl Group for Warp {
 
     #[inline]
     fn rank(&self) -> u32 {
-        (self.mask & ((1 << thread::lane_id()) - 1)).count_ones()
+        (arch::anew(self.mask) & ((1 << thread::lane_id()) - 1)).count_ones()
     }
 
     #[inline]
     fn size(&self) -> u32 {
-        self.mask.count_ones()
+        arch::anew(self.mask).count_ones()
     }
 
     #[inline]

@@ -240,7 +240,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                         }
                     } else {
                         self.count(Count::Waits, 1);
-                        patience.wait(&self.region(), &record.turn, turn)?;
+                        patience.wait(self.region().header(), &record.turn, turn)?;
                         if let Some(e) = record.failure(turn) {
                             return Err(e);
                         }
@@ -254,7 +254,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                     }
                     self.release_cell(cell);
                     // Another thread was faster, or the page's old frame is on its way out.
-                    patience.spin(&self.region())?;
+                    patience.spin(self.region().header())?;
                 }
             }
             located = self.locate_again(key);

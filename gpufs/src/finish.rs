@@ -173,7 +173,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 }
                 // Somebody's: it ends as a page in a frame, or begins to be nobody's.
                 if let Some(turn) = record.turn_of(key.0) {
-                    patience.wait(&self.region(), &record.turn, turn)?;
+                    patience.wait(self.region().header(), &record.turn, turn)?;
                 }
             }
         }

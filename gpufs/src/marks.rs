@@ -133,7 +133,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         while !frame.try_lock() {
             let seen = frame.lock_word().load(Ordering::Relaxed);
             if seen & 1 == 1 {
-                patience.wait(&self.region(), frame.lock_word(), seen)?;
+                patience.wait(self.region().header(), frame.lock_word(), seen)?;
             }
         }
         Ok(())

@@ -144,7 +144,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             if self.all_records_are_open() {
                 return Err(Errno::ENFILE);
             }
-            patience.spin(&self.region())?;
+            patience.spin(self.region().header())?;
         }
     }
 
@@ -385,7 +385,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 return Ok(master);
             }
             debug_assert!(opening);
-            patience.spin(&self.region())?;
+            patience.spin(self.region().header())?;
         }
     }
 
@@ -431,7 +431,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                     self.unreference(index);
                     return Ok(found.then_some(master));
                 }
-                _ => patience.wait(&self.region(), &record.turn, turn)?,
+                _ => patience.wait(self.region().header(), &record.turn, turn)?,
             }
         }
     }

@@ -54,7 +54,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 Wrote::Some => gpu_rt::relax(),
                 Wrote::Locked(seen) => {
                     let word = self.frames()[frame as usize].lock_word();
-                    self.by_leader(group, || patience.wait(&self.region(), word, seen))?;
+                    self.by_leader(group, || patience.wait(self.region().header(), word, seen))?;
                 }
                 Wrote::Lost => {
                     *cell = NO_CELL;

@@ -63,10 +63,11 @@ impl Socket {
             Ok(Found { span, takes, len, addr: NetAddr::default() })
         })?;
         let at = self.at()?;
-        let (dst, first, second) = at.places(at.tx, found.span.from.wrapping_add(HEAD), found.len);
+        let (dst, first, second) =
+            at.places(at.tx(), found.span.from.wrapping_add(HEAD), found.len);
         // SAFETY: from the leader's buffer, which nobody writes, to room in tx that is the leader's while it
         // holds the lock; the leader's address counts.
-        unsafe { copy_parts(group, (dst, at.tx), src, first, second, true) };
+        unsafe { copy_parts(group, (dst, at.tx()), src, first, second, true) };
         if group.is_leader() {
             at.finish_send(found.span, found.takes);
         }
@@ -104,10 +105,11 @@ impl Socket {
             outcome.inspect_err(|_| at.finish_recv(span, 0))
         })?;
         let at = self.at()?;
-        let (src, first, second) = at.places(at.rx, found.span.from.wrapping_add(HEAD), found.len);
+        let (src, first, second) =
+            at.places(at.rx(), found.span.from.wrapping_add(HEAD), found.len);
         // SAFETY: from bytes of rx that are the leader's while it holds the lock, to the leader's buffer,
         // exclusively ours; the leader's address counts.
-        unsafe { copy_parts(group, (src, at.rx), dst, first, second, false) };
+        unsafe { copy_parts(group, (src, at.rx()), dst, first, second, false) };
         if group.is_leader() {
             at.finish_recv(found.span, if take == Take::It { found.takes } else { 0 });
         }

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use gpu_abi::RegionLayout;
-use gpu_port::{Bitmap, PortHeader};
+use gpu_port::{Bitmap, Placed, PortHeader};
 use gpu_rt::atomic::{DeviceAtomicU32, DeviceAtomicU64};
 
 /// `b"GPUNETHD"`, little endian.
@@ -24,6 +24,15 @@ pub struct NetHeader {
     pub sockets: u32,
     /// Event queues.
     pub pollers: u32,
+}
+
+impl NetHeader {
+    #[inline]
+    pub(crate) fn port(&self) -> Placed<'_> {
+        // SAFETY: [`Net::from_addr`](crate::Net::from_addr)'s caller, or the host that filled the kernel's
+        // arguments, vouched for the header and what it names.
+        unsafe { Placed::new(&self.port) }
+    }
 }
 
 /// What all sockets share. Zeroed: nothing is under way.

@@ -37,8 +37,7 @@ impl Net {
 
     #[inline]
     pub(crate) fn port<'a>(&self) -> Placed<'a> {
-        // SAFETY: as in `header`.
-        unsafe { Placed::new(&self.header().port) }
+        self.header().port()
     }
 
     #[inline]

@@ -208,10 +208,10 @@ impl Socket {
         let Record { rx_lock, tx_lock, handle, .. } = at.record;
         // Under both locks: nobody is in the middle of anything then. A host that is gone takes nothing
         // back.
-        if lock(&at.region, rx_lock).is_err() {
+        if lock(at.region(), rx_lock).is_err() {
             return;
         }
-        if lock(&at.region, tx_lock).is_err() {
+        if lock(at.region(), tx_lock).is_err() {
             return unlock(rx_lock);
         }
         let was_ours = handle.load(Ordering::Relaxed) == self.handle;

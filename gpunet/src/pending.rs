@@ -79,7 +79,7 @@ impl UnderWay {
         while seq.load_relaxed() != tag {
             let cancel = Request { len: cell, ..asks(Op::Cancel, tag.into()) };
             port.post_alone(CELL_NONE, cancel)?;
-            patience.wait(&region, seq, tag.wrapping_sub(1))?;
+            patience.wait(region.header(), seq, tag.wrapping_sub(1))?;
         }
         let opened = self.finish(Ok);
         if let (true, Ok(handle)) = (self.opens, opened) {

@@ -184,6 +184,8 @@ impl Poll {
         self.next(group, Deadline::NOW)
     }
 
+    // Not inlined: on a GPU what it needs would be worked out before the loop around it, and kept.
+    #[inline(never)]
     fn next<G: Group>(&self, group: &G, deadline: Deadline) -> Result<Socket, Errno> {
         let handle = by_leader(group, || self.next_alone(deadline.or_ending()))?;
         Ok(Socket { net: self.net, handle, reserved: 0 })
@@ -198,10 +200,10 @@ impl Poll {
             // Acquire: pairs with the host's release: the entries are there.
             let tail = queue.host.tail.load_acquire();
             if tail == record.head.load(Ordering::Relaxed) {
-                wait(&region, &mut patience, deadline, &queue.host.tail, tail)?;
+                wait(region.header(), &mut patience, deadline, &queue.host.tail, tail)?;
                 continue;
             }
-            lock(&region, &record.lock)?;
+            lock(region.header(), &record.lock)?;
             let head = record.head.load(Ordering::Relaxed);
             let tail = queue.host.tail.load_acquire();
             let handle = if head == tail {

@@ -12,13 +12,13 @@
 //!   rx_sleeps, and half is free: post Wake       tx_sleeps: post Wake
 //! ```
 
-use crate::layout::{NONBLOCKING, Record, SENT_ALL};
-use crate::net::Net;
+use crate::layout::{NONBLOCKING, NetHeader, Record, SENT_ALL};
 use crate::socket::Socket;
 use bytemuck::Zeroable;
+use gpu_abi::layout::Header;
 use gpu_abi::request::CELL_NONE;
 use gpu_abi::socket::{self, parts, state, used, wake};
-use gpu_abi::{Errno, Op, Region, Request, Word32};
+use gpu_abi::{Errno, Op, Request, Word32};
 use gpu_port::patience::SLICE_NS;
 use gpu_port::{Patience, Port};
 use gpu_rt::atomic::{DeviceAtomicU32, Ordering, SystemAtomicU32, SystemAtomics, fence_system};
@@ -53,13 +53,13 @@ impl Deadline {
 /// Waits until `word` is not `seen`, or for a while: the caller looks again. `EAGAIN` when the deadline
 /// is over, `ECANCELED` when kernels are asked to end, `EIO` if the host is gone.
 pub(crate) fn wait(
-    region: &Region<SystemAtomics>,
+    region: &Header<SystemAtomics>,
     patience: &mut Patience,
     deadline: Deadline,
     word: &SystemAtomicU32,
     seen: u32,
 ) -> Result<(), Errno> {
-    if deadline.ends && region.header().host.ending.load_relaxed() != 0 {
+    if deadline.ends && region.host.ending.load_relaxed() != 0 {
         return Err(Errno::ECANCELED);
     }
     if deadline.until == 0 {
@@ -79,7 +79,7 @@ pub(crate) fn wait(
 }
 
 /// Takes a lock in device memory.
-pub(crate) fn lock(region: &Region<SystemAtomics>, word: &DeviceAtomicU32) -> Result<(), Errno> {
+pub(crate) fn lock(region: &Header<SystemAtomics>, word: &DeviceAtomicU32) -> Result<(), Errno> {
     let mut patience = Patience::new();
     loop {
         // A look first. Acquire: pairs with the release in `unlock`.
@@ -98,15 +98,14 @@ pub(crate) fn unlock(word: &DeviceAtomicU32) {
     word.store(0, Ordering::Release);
 }
 
-/// A socket's parts.
+/// A socket's parts. What else there is to know is read where it is needed: this is kept across calls.
 pub(crate) struct At<'a> {
-    pub(crate) net: Net,
-    pub(crate) region: Region<SystemAtomics>,
-    pub(crate) handle: u32,
+    header: &'a NetHeader,
     pub(crate) words: &'a socket::Socket<SystemAtomics>,
     pub(crate) record: &'a Record,
-    pub(crate) tx: *mut u8,
-    pub(crate) rx: *mut u8,
+    /// The rings of `size` bytes each: tx, and rx behind it.
+    rings: *mut u8,
+    handle: u32,
     pub(crate) size: u32,
 }
 
@@ -127,21 +126,40 @@ impl Socket {
         if handle == 0 {
             return Err(Errno::EBADF);
         }
-        let index = self.index();
-        if index >= net.sockets() {
+        let (header, index) = (net.header(), self.index());
+        if index >= header.sockets {
             return Err(Errno::EBADF);
         }
         let region = net.region();
-        let (Some(words), Some((tx, rx))) = (region.socket(index), region.socket_rings(index))
+        let (Some(words), Some((rings, _))) = (region.socket(index), region.socket_rings(index))
         else {
             return Err(Errno::EBADF);
         };
         let size = region.layout().config.socket_ring;
-        Ok(At { net, region, handle, words, record: net.record(index), tx, rx, size })
+        Ok(At { header, words, record: net.record(index), rings, handle, size })
     }
 }
 
-impl At<'_> {
+impl<'a> At<'a> {
+    /// The first byte of the ring of bytes to be sent.
+    #[inline]
+    pub(crate) fn tx(&self) -> *mut u8 {
+        self.rings
+    }
+
+    /// The first byte of the ring of bytes that have arrived.
+    #[inline]
+    pub(crate) fn rx(&self) -> *mut u8 {
+        // SAFETY: the second of the two rings.
+        unsafe { self.rings.add(self.size as usize) }
+    }
+
+    /// The region's header.
+    #[inline]
+    pub(crate) fn region(&self) -> &'a Header<SystemAtomics> {
+        self.header.port().region().header()
+    }
+
     #[inline]
     fn is_ours(&self) -> bool {
         // Relaxed: a hint, or under a lock.
@@ -167,7 +185,7 @@ impl At<'_> {
     }
 
     fn lock_ours(&self, word: &DeviceAtomicU32) -> Result<(), Errno> {
-        lock(&self.region, word)?;
+        lock(self.region(), word)?;
         if self.is_ours() {
             return Ok(());
         }
@@ -233,7 +251,7 @@ impl At<'_> {
                     Some(e) => Err(e),
                 };
             }
-            wait(&self.region, &mut patience, deadline, &host.rx_turn, turn)?;
+            wait(self.region(), &mut patience, deadline, &host.rx_turn, turn)?;
         }
     }
 
@@ -300,7 +318,7 @@ impl At<'_> {
                 // Somebody else was faster.
                 continue;
             }
-            wait(&self.region, &mut patience, deadline, &host.tx_turn, turn)?;
+            wait(self.region(), &mut patience, deadline, &host.tx_turn, turn)?;
         }
     }
 
@@ -325,7 +343,7 @@ impl At<'_> {
     pub(crate) fn wake(&self, what: u8) {
         let request =
             Request { op: Op::Wake as u8, flags: what, handle: self.handle, ..Request::zeroed() };
-        self.net.port().post_alone(CELL_NONE, request).ok();
+        self.header.port().post_alone(CELL_NONE, request).ok();
     }
 
     /// Where the bytes of a span lie: address and length of the first part, and length of the second,
@@ -346,21 +364,21 @@ impl At<'_> {
 
     /// Copies a few bytes out of rx, likewise.
     pub(crate) fn take_bytes(&self, from: u32, bytes: &mut [u8]) {
-        let (at, first, second) = self.places(self.rx, from, bytes.len() as u32);
+        let (at, first, second) = self.places(self.rx(), from, bytes.len() as u32);
         // SAFETY: within the ring; the bytes are ours under the lock.
         unsafe {
             at.copy_to_nonoverlapping(bytes.as_mut_ptr(), first);
-            self.rx.copy_to_nonoverlapping(bytes.as_mut_ptr().add(first), second);
+            self.rx().copy_to_nonoverlapping(bytes.as_mut_ptr().add(first), second);
         }
     }
 
     /// Copies a few bytes into tx. The lock is held and there is room.
     pub(crate) fn put(&self, from: u32, bytes: &[u8]) {
-        let (at, first, second) = self.places(self.tx, from, bytes.len() as u32);
+        let (at, first, second) = self.places(self.tx(), from, bytes.len() as u32);
         // SAFETY: within the ring; the room is ours under the lock.
         unsafe {
             at.copy_from_nonoverlapping(bytes.as_ptr(), first);
-            self.tx.copy_from_nonoverlapping(bytes.as_ptr().add(first), second);
+            self.tx().copy_from_nonoverlapping(bytes.as_ptr().add(first), second);
         }
     }
 }

@@ -82,7 +82,7 @@ impl Socket {
             match at.begin_recv(deadline.unwrap_or_else(|| at.recv_deadline())) {
                 Ok(span) => {
                     let n = room.min(span.len as usize) as u32;
-                    let (src, first, second) = at.places(at.rx, span.from, n);
+                    let (src, first, second) = at.places(at.rx(), span.from, n);
                     let step = Step { errno: 0, span, first: first as u32, second: second as u32 };
                     (Plan { dst, src, len: first }, step)
                 }
@@ -95,7 +95,7 @@ impl Socket {
         Errno::check(step.errno)?;
         if step.second > 0 {
             let lead = || {
-                let src = self.at().map_or(core::ptr::null_mut(), |at| at.rx);
+                let src = self.at().map_or(core::ptr::null_mut(), |at| at.rx());
                 // SAFETY: `first` bytes were copied to the buffer's beginning, so that it is longer.
                 let dst = unsafe { dst.add(step.first as usize) };
                 (Plan { dst, src, len: step.second as usize }, 0u32)
@@ -129,7 +129,7 @@ impl Socket {
             match at.begin_send(1, deadline.unwrap_or_else(|| at.send_deadline())) {
                 Ok(span) => {
                     let n = len.min(span.len as usize) as u32;
-                    let (dst, first, second) = at.places(at.tx, span.from, n);
+                    let (dst, first, second) = at.places(at.tx(), span.from, n);
                     let step = Step { errno: 0, span, first: first as u32, second: second as u32 };
                     (Plan { dst, src, len: first }, step)
                 }
@@ -142,7 +142,7 @@ impl Socket {
         Errno::check(step.errno)?;
         if step.second > 0 {
             let lead = || {
-                let dst = self.at().map_or(core::ptr::null_mut(), |at| at.tx);
+                let dst = self.at().map_or(core::ptr::null_mut(), |at| at.tx());
                 // SAFETY: the buffer is longer than the `first` bytes that were copied from it.
                 let src = unsafe { src.add(step.first as usize) };
                 (Plan { dst, src, len: step.second as usize }, 0u32)

@@ -47,11 +47,11 @@ impl<G: Group> RecvView<G> {
     #[must_use]
     pub fn slices(&self) -> [&[u8]; 2] {
         let Ok(at) = self.socket.at() else { return [&[], &[]] };
-        let (first, len, second) = at.places(at.rx, self.span.from, self.span.len);
+        let (first, len, second) = at.places(at.rx(), self.span.from, self.span.len);
         // SAFETY: within the ring; the host writes only room, and the lock is ours, so that none of these
         // bytes becomes room while the view lives.
         unsafe {
-            [core::slice::from_raw_parts(first, len), core::slice::from_raw_parts(at.rx, second)]
+            [core::slice::from_raw_parts(first, len), core::slice::from_raw_parts(at.rx(), second)]
         }
     }
 
@@ -104,8 +104,11 @@ impl<G: Group> SendView<G> {
     #[must_use]
     pub fn slices(&self) -> [DeviceSlice<u8>; 2] {
         let Ok(at) = self.socket.at() else { return [DeviceSlice::new(0, 0); 2] };
-        let (first, len, second) = at.places(at.tx, self.span.from, self.span.len);
-        [DeviceSlice::new(first as u64, len as u64), DeviceSlice::new(at.tx as u64, second as u64)]
+        let (first, len, second) = at.places(at.tx(), self.span.from, self.span.len);
+        [
+            DeviceSlice::new(first as u64, len as u64),
+            DeviceSlice::new(at.tx() as u64, second as u64),
+        ]
     }
 
     /// Has the leader write its bytes to the beginning of the room, as far as there is any. Other threads may

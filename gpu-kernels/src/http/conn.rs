@@ -18,9 +18,10 @@ use super::target::{self, Path};
 use super::{BYTES, Http, LATE, REFUSED, REQUESTS};
 use crate::server::{Outcome, Service};
 use core::mem::MaybeUninit;
+use core::ops::Deref;
 use gpu_rt::atomic::{DeviceAtomicU32, DeviceAtomicU64, Ordering};
 use gpu_rt::{Group, Warp};
-use gpufs::{DeviceSlice, Errno, File, FileInfo, Fs, OpenOptions};
+use gpufs::{DeviceSlice, Errno, File, Fs, OpenOptions};
 use gpunet::{Interest, SendView, Socket, TcpStream};
 
 /// What is kept about a connection. Zeroed: there is none.
@@ -42,10 +43,35 @@ struct Conn {
 /// Words of memory for a connection.
 pub const CONN_WORDS: usize = size_of::<Conn>() / 8;
 
+/// A connection that is ours: whatever is done for it is told its record, and reads there what it needs. On a GPU what was
+/// passed on from call to call would be kept in registers all the way.
+#[derive(Clone, Copy)]
+struct Ours(*mut Conn);
+
+impl Deref for Ours {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        // SAFETY: a record of the array, and ours; the leader alone changes it, between two meetings.
+        unsafe { &*self.0 }
+    }
+}
+
+impl Ours {
+    fn stream(self) -> TcpStream {
+        TcpStream::from(self.socket)
+    }
+
+    /// The file of which bytes are left, or were.
+    fn file(self) -> File {
+        // SAFETY: asked for by those only who know that there is one.
+        unsafe { self.file.assume_init() }
+    }
+}
+
 /// The service.
 pub(super) struct Files<'a> {
     pub(super) args: &'a Http,
-    pub(super) fs: Fs,
     pub(super) warp: Warp,
 }
 
@@ -90,20 +116,18 @@ impl Service<Warp> for Files<'_> {
 
     #[inline(never)]
     fn ready(&self, stream: &TcpStream) -> Outcome {
-        if !self.own(self.conn(stream)) {
-            return Outcome::Left;
-        }
+        let Some(conn) = self.own(self.conn(stream)) else { return Outcome::Left };
         let interest = loop {
-            match self.go_on(stream) {
+            match self.go_on(conn) {
                 Step::Done => {}
                 Step::Wait(interest) => break interest,
                 Step::Failed => {
-                    self.drop_file(stream);
+                    self.drop_file(conn);
                     return Outcome::Done;
                 }
             }
         };
-        self.give_back(stream);
+        self.give_back(conn);
         Outcome::More(interest)
     }
 
@@ -117,25 +141,22 @@ impl Service<Warp> for Files<'_> {
             // SAFETY: a record of the array; its words are atomic.
             let deadline = unsafe { (*conn).deadline.load(Ordering::Relaxed) };
             let deadline = self.warp.broadcast(deadline);
-            if deadline == 0 || deadline > now || !self.own(conn) {
+            if deadline == 0 || deadline > now {
                 continue;
             }
-            // SAFETY: ours now.
-            let (again, socket, begun) = unsafe {
-                ((*conn).deadline.load(Ordering::Relaxed), (*conn).socket, (*conn).begun)
-            };
-            let stream = TcpStream::from(socket);
+            let Some(conn) = self.own(conn) else { continue };
             // It may have been served in between.
+            let again = conn.deadline.load(Ordering::Relaxed);
             if again == 0 || again > now {
-                self.give_back(&stream);
+                self.give_back(conn);
                 continue;
             }
-            if begun != 0 {
-                self.answer(&stream, 408, Method::Get, false, &[], Body::Words);
+            if conn.begun != 0 {
+                self.answer(conn, 408, Method::Get, false, &[], Body::Words);
             }
-            self.drop_file(&stream);
+            self.drop_file(conn);
             self.count(LATE, 1);
-            stream.close(&self.warp);
+            conn.stream().close(&self.warp);
         }
     }
 }
@@ -150,6 +171,10 @@ impl Files<'_> {
         self.at(stream.index() as usize)
     }
 
+    fn fs(&self) -> Fs {
+        bytemuck::cast(self.args.fs)
+    }
+
     fn count(&self, which: usize, n: u64) {
         if self.warp.is_leader() {
             self.args.server.count(which, n);
@@ -158,7 +183,7 @@ impl Files<'_> {
 
     /// Asks the host what time it is. It need not ask again for each answer: the device's clock goes on.
     pub(super) fn look_at_the_clock(&self) {
-        let Ok(now) = self.fs.now(&self.warp) else { return };
+        let Ok(now) = self.fs().now(&self.warp) else { return };
         let epoch = (now.as_nanos() as u64).saturating_sub(gpu_rt::clock());
         self.args.server.shared().epoch.store(epoch, Ordering::Relaxed);
     }
@@ -175,7 +200,7 @@ impl Files<'_> {
     }
 
     /// Makes a connection ours, if it is nobody's.
-    fn own(&self, conn: *mut Conn) -> bool {
+    fn own(&self, conn: *mut Conn) -> Option<Ours> {
         let mut ours = 0u32;
         if self.warp.is_leader() {
             // SAFETY: a record of the array; the word is atomic.
@@ -184,60 +209,57 @@ impl Files<'_> {
             let taken = owner.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed);
             ours = u32::from(taken.is_ok());
         }
-        self.warp.broadcast(ours) != 0
+        (self.warp.broadcast(ours) != 0).then_some(Ours(conn))
     }
 
-    fn give_back(&self, stream: &TcpStream) {
+    fn give_back(&self, conn: Ours) {
         self.warp.sync();
         if self.warp.is_leader() {
-            // SAFETY: ours until this store. Release: pairs with the acquire in `own`.
-            unsafe { (*self.conn(stream)).owner.store(0, Ordering::Release) };
+            // Release: pairs with the acquire in `own`.
+            conn.owner.store(0, Ordering::Release);
         }
     }
 
-    /// Changes the record, which is ours, by the leader.
-    fn update(&self, stream: &TcpStream, change: impl FnOnce(&mut Conn)) {
+    /// Changes the record by the leader.
+    fn update(&self, conn: Ours, change: impl FnOnce(&mut Conn)) {
         self.warp.sync();
         if self.warp.is_leader() {
             // SAFETY: ours; the other lanes do not look before the next meeting.
-            change(unsafe { &mut *self.conn(stream) });
+            change(unsafe { &mut *conn.0 });
         }
         self.warp.sync();
     }
 
-    fn set_deadline(&self, stream: &TcpStream, ns: u64) {
-        self.update(stream, |conn| {
+    fn set_deadline(&self, conn: Ours, ns: u64) {
+        self.update(conn, |conn| {
             conn.deadline.store(gpu_rt::clock() + ns, Ordering::Relaxed);
         });
     }
 
-    fn drop_file(&self, stream: &TcpStream) {
-        // SAFETY: ours.
-        let (left, file) = unsafe { ((*self.conn(stream)).left, (*self.conn(stream)).file) };
-        self.update(stream, |conn| {
+    fn drop_file(&self, conn: Ours) {
+        let left = conn.left;
+        self.update(conn, |conn| {
             conn.left = 0;
             conn.deadline.store(0, Ordering::Relaxed);
         });
         if left > 0 {
-            // SAFETY: bytes are left, so that there is a file.
-            unsafe { file.assume_init() }.close(&self.warp).ok();
+            conn.file().close(&self.warp).ok();
         }
     }
 
     /// Sends more of an answer, or takes the next request.
     // Nor these, into each other.
     #[inline(never)]
-    fn go_on(&self, stream: &TcpStream) -> Step {
-        // SAFETY: ours.
-        if unsafe { (*self.conn(stream)).left } > 0 {
-            return self.send_more(stream);
+    fn go_on(&self, conn: Ours) -> Step {
+        if conn.left > 0 {
+            return self.send_more(conn);
         }
-        let view = match stream.try_recv_view(&self.warp) {
+        let view = match conn.stream().try_recv_view(&self.warp) {
             Ok(view) if view.is_empty() => return Step::Failed,
             Ok(view) => view,
             Err(Errno::EAGAIN) => {
-                self.update(stream, |conn| conn.begun = 0);
-                self.set_deadline(stream, self.args.idle_ns);
+                self.update(conn, |conn| conn.begun = 0);
+                self.set_deadline(conn, self.args.idle_ns);
                 return Step::Wait(Interest::Readable);
             }
             Err(_) => return Step::Failed,
@@ -253,16 +275,15 @@ impl Files<'_> {
             Parsed::More => {
                 let seen = view.len() as u32;
                 drop(view);
-                // SAFETY: ours.
-                if unsafe { (*self.conn(stream)).begun } == 0 {
-                    self.update(stream, |conn| conn.begun = 1);
-                    self.set_deadline(stream, self.args.head_ns);
+                if conn.begun == 0 {
+                    self.update(conn, |conn| conn.begun = 1);
+                    self.set_deadline(conn, self.args.head_ns);
                 }
                 Step::Wait(Interest::Beyond(seen))
             }
             Parsed::Refused(status) => {
                 let all = view.len();
-                let step = self.answer(stream, status, Method::Get, false, &[], Body::Words);
+                let step = self.answer(conn, status, Method::Get, false, &[], Body::Words);
                 if matches!(step, Step::Done) {
                     view.consume(all);
                     return Step::Failed;
@@ -270,13 +291,11 @@ impl Files<'_> {
                 step
             }
             Parsed::Head(head) => {
-                let step = self.request(stream, &bytes, &head);
+                let step = self.request(conn, &bytes, &head);
                 // Without room for the answer's head the request stays where it is.
                 if matches!(step, Step::Done) {
                     view.consume(head.len);
-                    self.update(stream, |conn| conn.begun = 0);
-                    // SAFETY: ours.
-                    let conn = unsafe { &*self.conn(stream) };
+                    self.update(conn, |conn| conn.begun = 0);
                     if conn.left == 0 && conn.keep_alive == 0 {
                         return Step::Failed;
                     }
@@ -288,67 +307,61 @@ impl Files<'_> {
 
     /// Answers a request, as far as there is room.
     #[inline(never)]
-    fn request(&self, stream: &TcpStream, bytes: &Bytes<'_>, head: &Head) -> Step {
-        let refuse = |status, path: &[u8]| {
-            self.answer(stream, status, head.method, head.keep_alive, path, Body::Words)
-        };
-        let path = match target::resolve(&bytes.span(head.target)) {
+    fn request(&self, conn: Ours, bytes: &Bytes<'_>, head: &Head) -> Step {
+        let mut path = match target::resolve(&bytes.span(head.target)) {
             Ok(path) => path,
-            Err(status) => return refuse(status, &[]),
+            Err(status) => return self.refuse(conn, status, head, &[]),
         };
-        let opened = match self.open(&path) {
-            Ok((file, info)) if info.is_dir() => {
-                file.close(&self.warp).ok();
-                if !path.is_dir {
-                    return refuse(301, path.as_bytes());
-                }
-                path.join(b"index.html").and_then(|index| match self.open(&index) {
-                    // There is a directory, but nothing to show of it.
-                    Err(404) => Err(403),
-                    opened => opened.map(|(file, info)| (file, info, index)),
-                })
-            }
+        match self.find(&mut path) {
+            Ok(file) => self.file(conn, bytes, head, &path, &file),
+            Err(status) => self.refuse(conn, status, head, path.as_bytes()),
+        }
+    }
+
+    fn refuse(&self, conn: Ours, status: u16, head: &Head, path: &[u8]) -> Step {
+        self.answer(conn, status, head.method, head.keep_alive, path, Body::Words)
+    }
+
+    /// The file of a path, which becomes that of the index if it is a directory's.
+    #[inline(never)]
+    fn find(&self, path: &mut Path) -> Result<File, u16> {
+        let file = self.open(path)?;
+        let info = file.stat();
+        if info.is_file() && !path.is_dir {
+            return Ok(file);
+        }
+        file.close(&self.warp).ok();
+        match (info.is_dir(), path.is_dir) {
+            (true, true) => {}
+            (true, false) => return Err(301),
             // What is no directory has nothing below it.
-            Ok((file, _)) if path.is_dir => {
-                file.close(&self.warp).ok();
-                Err(404)
-            }
-            opened => opened.map(|(file, info)| (file, info, path)),
-        };
-        match opened {
-            Ok((file, info, path)) if info.is_file() => {
-                self.file(stream, bytes, head, &path, file, &info)
-            }
-            Ok((file, ..)) => {
-                file.close(&self.warp).ok();
-                refuse(403, &[])
-            }
-            Err(status) => refuse(status, &[]),
+            (false, true) => return Err(404),
+            (false, false) => return Err(403),
         }
+        path.join(b"index.html")?;
+        // There is a directory, but nothing to show of it.
+        let index = self.open(path).map_err(|status| if status == 404 { 403 } else { status })?;
+        if index.stat().is_file() {
+            return Ok(index);
+        }
+        index.close(&self.warp).ok();
+        Err(403)
     }
 
-    fn open(&self, path: &Path) -> Result<(File, FileInfo), u16> {
-        let options = OpenOptions::new();
-        match self.fs.open(&self.warp, path.as_bytes(), options) {
-            Ok(file) => Ok((file, file.stat())),
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) => Err(404),
-            Err(Errno::EACCES | Errno::EPERM) => Err(403),
-            Err(Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN | Errno::EBUSY) => Err(503),
-            Err(_) => Err(500),
-        }
+    fn open(&self, path: &Path) -> Result<File, u16> {
+        self.fs().open(&self.warp, path.as_bytes(), OpenOptions::new()).map_err(|e| match e {
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG => 404,
+            Errno::EACCES | Errno::EPERM => 403,
+            Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN | Errno::EBUSY => 503,
+            _ => 500,
+        })
     }
 
-    fn file(
-        &self,
-        stream: &TcpStream,
-        bytes: &Bytes<'_>,
-        head: &Head,
-        path: &Path,
-        file: File,
-        info: &FileInfo,
-    ) -> Step {
+    #[inline(never)]
+    fn file(&self, conn: Ours, bytes: &Bytes<'_>, head: &Head, path: &Path, file: &File) -> Step {
+        let info = file.stat();
         let modified = (info.mtime_ns / 1_000_000_000).max(0) as u64;
-        let size = file.size();
+        let size = info.size;
         let date = |span| fields::parse_date(&bytes.span(span));
         let known = head.if_modified_since.and_then(date);
         // A range of what has changed since is of no use to whoever has the rest.
@@ -383,13 +396,13 @@ impl Files<'_> {
             _ => {}
         }
         let len = if head.method == Method::Head { 0 } else { len };
-        self.reply(stream, &mut reply, status, head.keep_alive, Body::File(file, start, len))
+        self.reply(conn, &mut reply, status, head.keep_alive, Body::File(*file, start, len))
     }
 
     /// An answer without a file.
     fn answer(
         &self,
-        stream: &TcpStream,
+        conn: Ours,
         status: u16,
         method: Method,
         keep_alive: bool,
@@ -406,14 +419,15 @@ impl Files<'_> {
         reply.text(b"Content-Type: text/plain\r\nContent-Length: ");
         reply.number(reason(status).len() as u64 + 1).text(b"\r\n");
         let body = if method == Method::Head { Body::None } else { body };
-        self.reply(stream, &mut reply, status, keep_alive, body)
+        self.reply(conn, &mut reply, status, keep_alive, body)
     }
 
     /// Sends a head, and as much of a body as there is room for. The file is closed when it is no longer
     /// needed.
+    #[inline(never)]
     fn reply(
         &self,
-        stream: &TcpStream,
+        conn: Ours,
         reply: &mut Reply,
         status: u16,
         keep_alive: bool,
@@ -424,7 +438,7 @@ impl Files<'_> {
             reply.text(reason(status)).text(b"\n");
         }
         let head = reply.as_bytes();
-        let view = match stream.try_send_view(&self.warp, head.len()) {
+        let view = match conn.stream().try_send_view(&self.warp, head.len()) {
             Ok(view) => view,
             Err(e) => {
                 if let Body::File(file, ..) = body {
@@ -433,7 +447,7 @@ impl Files<'_> {
                 if e != Errno::EAGAIN {
                     return Step::Failed;
                 }
-                self.set_deadline(stream, self.args.idle_ns);
+                self.set_deadline(conn, self.args.idle_ns);
                 return Step::Wait(Interest::Room(head.len() as u32));
             }
         };
@@ -442,94 +456,76 @@ impl Files<'_> {
             self.count(REFUSED, 1);
         }
         view.put(head);
-        self.update(stream, |conn| conn.keep_alive = keep_alive.into());
-        match body {
-            Body::File(file, offset, len) if len > 0 => {
-                self.fill(stream, view, head.len(), file, offset, len)
+        self.update(conn, |conn| {
+            conn.keep_alive = keep_alive.into();
+            if let Body::File(file, offset, len) = body {
+                (conn.file, conn.offset, conn.left) = (MaybeUninit::new(file), offset, len);
             }
-            Body::File(file, ..) => {
-                view.commit(head.len());
-                file.close(&self.warp).ok();
-                Step::Done
-            }
-            Body::None | Body::Words => {
-                view.commit(head.len());
-                Step::Done
-            }
+        });
+        if let Body::File(..) = body {
+            return self.fill(conn, view, head.len());
         }
+        view.commit(head.len());
+        Step::Done
     }
 
-    /// Reads bytes of a file into the rest of a view, after `skip` bytes, and sends them; what is left is
+    /// Reads the bytes that are left of a file into a view, behind the first `skip`, and sends it; what is left then is
     /// noted.
-    fn fill(
-        &self,
-        stream: &TcpStream,
-        view: SendView<Warp>,
-        skip: usize,
-        file: File,
-        mut offset: u64,
-        mut left: u64,
-    ) -> Step {
-        let (mut done, mut before) = (skip, skip);
-        let mut failed = false;
-        for part in view.slices() {
-            let part_skip = before.min(part.len());
-            before -= part_skip;
-            let room = ((part.len() - part_skip) as u64).min(left) as usize;
-            if room == 0 || failed {
-                continue;
-            }
-            let place = DeviceSlice::<u8>::new(part.addr() + part_skip as u64, room as u64);
-            // A file that has become shorter than the length that was promised.
-            match file.read_at(&self.warp, place, offset) {
-                Ok(n) if n == room => {}
-                _ => failed = true,
-            }
-            if !failed {
-                done += room;
-                offset += room as u64;
-                left -= room as u64;
+    #[inline(never)]
+    fn fill(&self, conn: Ours, view: SendView<Warp>, skip: usize) -> Step {
+        let end = skip + (view.len() - skip).min(conn.left as usize);
+        let mut done = skip;
+        while done < end {
+            let at = conn.offset + (done - skip) as u64;
+            match conn.file().read_at(&self.warp, room(&view, done, end), at) {
+                Ok(n) if n > 0 => done += n,
+                // A file that has become shorter than the length that was promised.
+                _ => break,
             }
         }
-        self.count(BYTES, (done - skip) as u64);
+        let sent = (done - skip) as u64;
+        self.count(BYTES, sent);
         view.commit(done);
-        if failed || left == 0 {
-            self.update(stream, |conn| conn.left = 0);
-            file.close(&self.warp).ok();
-            return if failed { Step::Failed } else { Step::Done };
-        }
-        self.update(stream, |conn| {
-            (conn.left, conn.offset) = (left, offset);
-            conn.file = MaybeUninit::new(file);
+        let failed = done < end;
+        let left = if failed { 0 } else { conn.left - sent };
+        self.update(conn, |conn| {
+            conn.left = left;
+            conn.offset += sent;
         });
-        Step::Done
+        if left == 0 {
+            conn.file().close(&self.warp).ok();
+        }
+        if failed { Step::Failed } else { Step::Done }
     }
 
     /// Sends more of a file.
     #[inline(never)]
-    fn send_more(&self, stream: &TcpStream) -> Step {
-        // SAFETY: ours.
-        let conn = unsafe { &*self.conn(stream) };
-        let (left, offset, keep_alive) = (conn.left, conn.offset, conn.keep_alive);
-        // SAFETY: bytes are left, so that there is a file.
-        let file = unsafe { conn.file.assume_init() };
+    fn send_more(&self, conn: Ours) -> Step {
         // Not for every few bytes that the peer has taken.
-        let least = left.min(self.args.server.net.ring_size() as u64 / 4) as u32;
-        match stream.try_send_view(&self.warp, least as usize) {
+        let least = conn.left.min(self.args.server.net.ring_size() as u64 / 4) as u32;
+        match conn.stream().try_send_view(&self.warp, least as usize) {
             Ok(view) => {
-                let step = self.fill(stream, view, 0, file, offset, left);
-                // SAFETY: ours.
-                let over = unsafe { (*self.conn(stream)).left } == 0;
-                if matches!(step, Step::Done) && over && keep_alive == 0 {
+                let step = self.fill(conn, view, 0);
+                if matches!(step, Step::Done) && conn.left == 0 && conn.keep_alive == 0 {
                     return Step::Failed;
                 }
                 step
             }
             Err(Errno::EAGAIN) => {
-                self.set_deadline(stream, self.args.idle_ns);
+                self.set_deadline(conn, self.args.idle_ns);
                 Step::Wait(Interest::Room(least))
             }
             Err(_) => Step::Failed,
         }
+    }
+}
+
+/// Where the bytes of a view lie from one place to another, as far as they lie side by side.
+#[inline(never)]
+fn room(view: &SendView<Warp>, from: usize, to: usize) -> DeviceSlice<u8> {
+    let [first, second] = view.slices();
+    match from.checked_sub(first.len()) {
+        None => first.slice(from, to - from),
+        Some(from_second) => second.slice(from_second, to - from),
     }
 }

@@ -19,7 +19,6 @@ pub mod target;
 use crate::server::{Server, is_first_warp};
 use bytemuck::{Pod, Zeroable};
 use gpu_rt::{Warp, kernel};
-use gpufs::Fs;
 use gpunet::DeviceSlice;
 
 pub use conn::CONN_WORDS;
@@ -55,7 +54,7 @@ pub fn http(args: Http) {
     let warp = Warp::all();
     let first = is_first_warp();
     let Ok(serving) = args.server.start(&warp, first) else { return };
-    let files = conn::Files { args: &args, fs: bytemuck::cast::<_, Fs>(args.fs), warp };
+    let files = conn::Files { args: &args, warp };
     if first {
         files.look_at_the_clock();
     }

@@ -27,17 +27,17 @@ impl Path {
         Ok(())
     }
 
-    /// The path with a name appended.
+    /// Appends a name.
     ///
     /// # Errors
     /// 414 if it gets too long.
-    pub fn join(mut self, name: &[u8]) -> Result<Path, u16> {
+    pub fn join(&mut self, name: &[u8]) -> Result<(), u16> {
         if self.len > 1 {
             self.push(b'/')?;
         }
         name.iter().try_for_each(|byte| self.push(*byte))?;
         self.is_dir = false;
-        Ok(self)
+        Ok(())
     }
 }
 

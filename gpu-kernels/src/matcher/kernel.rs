@@ -1,6 +1,8 @@
 //! The kernel: every warp takes pieces of the databases, one after the other, and compares what is in
 //! them with all queries.
 
+use core::cell::Cell;
+
 use gpu_rt::atomic::{DeviceAtomicU32, DeviceAtomicU64, Ordering};
 use gpu_rt::{Group, Pod, Warp, Zeroable, ballot, kernel, thread, wide};
 use gpufs::{DeviceSlice, Errno, File, Fs, OpenOptions};
@@ -95,12 +97,12 @@ impl MatcherArgs {
 }
 
 /// A database cut into pieces: a page of the cache each, or a record where those are longer.
-struct Pieces {
-    header: Header,
+struct Pieces<'a> {
+    header: &'a Header,
     page: u64,
 }
 
-impl Pieces {
+impl Pieces<'_> {
     /// Records that a piece has room for.
     fn room(&self) -> u64 {
         (self.page / u64::from(self.header.stride)).max(1)
@@ -133,117 +135,146 @@ pub fn matcher(args: MatcherArgs) {
     let warp = Warp::all();
     // SAFETY: the host wrote the table before the launch and leaves it alone until its end.
     let databases = unsafe { args.databases.as_slice() };
-    let page = args.fs.page_size() as u64;
-    let mut piece = args.take(&warp);
-    // Pieces of the databases before.
-    let mut before = 0;
+    let turn = Turn { args: &args, warp, piece: Cell::new(args.take(&warp)), before: Cell::new(0) };
     for (number, database) in databases.iter().enumerate() {
-        let pieces = Pieces { header: database.header, page };
-        let end = before + pieces.count();
-        if piece < end {
-            let first = pieces.records(piece - before).0 as u32;
-            if args.is_settled(&warp, database.first + first) {
-                return;
-            }
-            let outcome = open(&args, &warp, database).map_err(Errno::raw).and_then(|file| {
-                let mut outcome = Ok(());
-                while piece < end && outcome.is_ok() {
-                    outcome = look_through(&args, &warp, database, &pieces, &file, piece - before);
-                    piece = args.take(&warp);
-                }
-                file.close(&warp).ok();
-                outcome
-            });
-            if let Err(problem) = outcome {
+        match turn.database(database) {
+            Ok(More::Perhaps) => {}
+            Ok(More::No) => return,
+            Err(problem) => {
                 if warp.is_leader() {
                     args.report(number, problem);
                 }
                 return;
             }
         }
-        before = end;
     }
 }
 
-fn open(args: &MatcherArgs, warp: &Warp, database: &Database) -> Result<File, Errno> {
-    let path = args.paths.slice(database.path_at as usize, database.path_len as usize);
-    // SAFETY: the host wrote the paths before the launch and leaves them alone until its end.
-    let path = unsafe { path.as_slice() };
-    // The warps go through it side by side, and nobody comes back to a page.
-    args.fs.open(warp, path, OpenOptions::new().once().read_ahead(false))
+/// Whether there may be matches in what follows.
+enum More {
+    Perhaps,
+    No,
 }
 
-/// Compares the records of a piece with all queries. An error is an error number, or [`CHANGED`].
-///
-/// Not inlined: on a GPU its many values would be the kernel's, and spilled with them.
-#[inline(never)]
-fn look_through(
-    args: &MatcherArgs,
-    warp: &Warp,
-    database: &Database,
-    pieces: &Pieces,
-    file: &File,
-    piece: u64,
-) -> Result<(), u32> {
-    let (first, ..) = pieces.records(piece);
-    if args.is_settled(warp, database.first + first as u32) {
-        return Ok(());
-    }
-    let (offset, len) = (pieces.offset(piece), pieces.len());
-    if len as u64 <= pieces.page {
-        let view = file.map(warp, offset, len).map_err(Errno::raw)?;
-        return compare(args, warp, database, pieces, piece, view.as_slice().unwrap_or(&[]));
-    }
-    // A record of several pages is put together first.
-    let strips = pieces.header.strips();
-    let warps_of_block = thread::block_dim().count().div_ceil(32);
-    let number = thread::grid_dim().linear(thread::block_idx()) * warps_of_block;
-    let number = number as usize + thread::warp_id() as usize;
-    let room = args.rooms.slice(number * strips, strips);
-    assert!(room.len() == strips, "the host gave too little room for records");
-    let room = DeviceSlice::<u8>::new(room.addr(), len as u64);
-    let read = file.read_at(warp, room, offset).map_err(Errno::raw)?;
-    // SAFETY: this warp's alone, which has filled it and met since, and does not write it before it
-    // has met again.
-    let bytes = unsafe { room.slice(0, read).as_slice() };
-    let outcome = compare(args, warp, database, pieces, piece, bytes);
-    warp.sync();
-    outcome
+/// Where a warp is. In cells: on a GPU it is read anew after each call rather than kept in registers across all that a
+/// read of a page may come to.
+struct Turn<'a> {
+    args: &'a MatcherArgs,
+    warp: Warp,
+    /// The piece whose turn it is, and those of the databases before.
+    piece: Cell<u64>,
+    before: Cell<u64>,
 }
 
-/// Compares the records in the `bytes` of a piece.
-fn compare(
-    args: &MatcherArgs,
-    warp: &Warp,
-    database: &Database,
-    pieces: &Pieces,
-    piece: u64,
-    bytes: &[u8],
-) -> Result<(), u32> {
-    let header = &pieces.header;
-    // The header is the beginning of the first piece. What it says was counted on.
-    if piece == 0 && !bytes.starts_with(bytemuck::bytes_of(header)) {
-        return Err(CHANGED);
+impl Turn<'_> {
+    /// Takes pieces of a database for as long as the next one is its. An error is an error number, or [`CHANGED`].
+    #[inline(never)]
+    fn database(&self, database: &Database) -> Result<More, u32> {
+        let pieces = self.pieces(database);
+        let piece = self.piece.get() - self.before.get();
+        if piece < pieces.count() {
+            let first = pieces.records(piece).0 as u32;
+            if self.args.is_settled(&self.warp, database.first + first) {
+                return Ok(More::No);
+            }
+            let file = self.open(database).map_err(Errno::raw)?;
+            let outcome = self.look_through(database, &file);
+            file.close(&self.warp).ok();
+            outcome?;
+        }
+        self.before.update(|before| before + pieces.count());
+        Ok(More::Perhaps)
     }
-    let (first, skip, count) = pieces.records(piece);
-    let stride = header.stride as usize;
-    let records = bytes.get(skip * stride..(skip + count) * stride).ok_or(CHANGED)?;
-    // SAFETY: the host wrote the queries before the launch and leaves them alone until its end.
-    let queries = Queries::new(unsafe { args.queries.as_slice() }, args.count as usize);
-    wide(Compare {
-        queries,
-        rankings: args.rankings(),
-        order: Order::from_raw(args.order),
-        limit: args.limit,
-        // Pages and rooms are aligned to more than a strip is.
-        records: bytemuck::try_cast_slice(records).map_err(|_| CHANGED)?,
-        stride: header.strips(),
-        used: header.used_strips(),
-        first: database.first + first as u32,
-        rank: warp.rank() as usize,
-        threads: warp.size() as usize,
-    });
-    Ok(())
+
+    fn pieces<'a>(&self, database: &'a Database) -> Pieces<'a> {
+        Pieces { header: &database.header, page: self.args.fs.page_size() as u64 }
+    }
+
+    fn open(&self, database: &Database) -> Result<File, Errno> {
+        let path = self.args.paths.slice(database.path_at as usize, database.path_len as usize);
+        // SAFETY: the host wrote the paths before the launch and leaves them alone until its end.
+        let path = unsafe { path.as_slice() };
+        // The warps go through it side by side, and nobody comes back to a page.
+        self.args.fs.open(&self.warp, path, OpenOptions::new().once().read_ahead(false))
+    }
+
+    fn look_through(&self, database: &Database, file: &File) -> Result<(), u32> {
+        loop {
+            let piece = self.piece.get() - self.before.get();
+            if piece >= self.pieces(database).count() {
+                return Ok(());
+            }
+            self.piece(database, file, piece)?;
+            self.piece.set(self.args.take(&self.warp));
+        }
+    }
+
+    /// Compares the records of a piece with all queries.
+    ///
+    /// Not inlined: on a GPU its many values would be the loop's, and spilled with it.
+    #[inline(never)]
+    fn piece(&self, database: &Database, file: &File, piece: u64) -> Result<(), u32> {
+        let pieces = self.pieces(database);
+        let (first, ..) = pieces.records(piece);
+        if self.args.is_settled(&self.warp, database.first + first as u32) {
+            return Ok(());
+        }
+        let (offset, len) = (pieces.offset(piece), pieces.len());
+        if len as u64 <= pieces.page {
+            let view = file.map(&self.warp, offset, len).map_err(Errno::raw)?;
+            return self.compare(database, piece, view.as_slice().unwrap_or(&[]));
+        }
+        // A record of several pages is put together first.
+        let room = self.room(database);
+        let read = file.read_at(&self.warp, room, offset).map_err(Errno::raw)?;
+        // SAFETY: this warp's alone, which has filled it and met since, and does not write it before it
+        // has met again.
+        let bytes = unsafe { self.room(database).slice(0, read).as_slice() };
+        let outcome = self.compare(database, piece, bytes);
+        self.warp.sync();
+        outcome
+    }
+
+    /// The warp's room for a record.
+    #[inline(never)]
+    fn room(&self, database: &Database) -> DeviceSlice<u8> {
+        let strips = database.header.strips();
+        let warps_of_block = thread::block_dim().count().div_ceil(32);
+        let number = thread::grid_dim().linear(thread::block_idx()) * warps_of_block;
+        let number = number as usize + thread::warp_id() as usize;
+        let room = self.args.rooms.slice(number * strips, strips);
+        assert!(room.len() == strips, "the host gave too little room for records");
+        DeviceSlice::new(room.addr(), u64::from(database.header.stride))
+    }
+
+    /// Compares the records in the `bytes` of a piece.
+    #[inline(never)]
+    fn compare(&self, database: &Database, piece: u64, bytes: &[u8]) -> Result<(), u32> {
+        let (args, header) = (self.args, &database.header);
+        // The header is the beginning of the first piece. What it says was counted on.
+        if piece == 0 && !bytes.starts_with(bytemuck::bytes_of(header)) {
+            return Err(CHANGED);
+        }
+        let (first, skip, count) = self.pieces(database).records(piece);
+        let stride = header.stride as usize;
+        let records = bytes.get(skip * stride..(skip + count) * stride).ok_or(CHANGED)?;
+        // SAFETY: the host wrote the queries before the launch and leaves them alone until its end.
+        let queries = Queries::new(unsafe { args.queries.as_slice() }, args.count as usize);
+        wide(Compare {
+            queries,
+            rankings: args.rankings(),
+            order: Order::from_raw(args.order),
+            limit: args.limit,
+            // Pages and rooms are aligned to more than a strip is.
+            records: bytemuck::try_cast_slice(records).map_err(|_| CHANGED)?,
+            stride: header.strips(),
+            used: header.used_strips(),
+            first: database.first + first as u32,
+            rank: self.warp.rank() as usize,
+            threads: self.warp.size() as usize,
+        });
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -257,7 +288,7 @@ mod tests {
             for count in [0, 1, 15, 16, 17, 100] {
                 let shape = Shape { width: side, height: side, channels: 1 };
                 let header = Header::new(shape, count, 0, 0).unwrap();
-                let pieces = Pieces { header, page };
+                let pieces = Pieces { header: &header, page };
                 let mut next = 0;
                 for piece in 0..pieces.count() {
                     let (first, skip, records) = pieces.records(piece);

@@ -90,6 +90,9 @@ fn read(warp: &Warp, file: &File, place: DeviceSlice<u8>, at: u64) -> Result<(),
 }
 
 impl Store {
+    // Not inlined, as the others that say so: on a GPU what a function reads with, and what it has to know for that,
+    // shares the registers with all of its callers.
+    #[inline(never)]
     fn open(args: &Verify, warp: &Warp, scratch: DeviceSlice<u8>) -> Result<Store, Status> {
         let fs: Fs = bytemuck::cast(args.fs);
         // SAFETY: the host wrote the path before the launch and leaves it alone until its end.
@@ -138,34 +141,46 @@ impl Store {
     }
 
     /// The number of an identity's reference.
+    #[inline(never)]
     fn find(&self, warp: &Warp, id: &Bytes<'_>) -> Result<u32, Status> {
         let hash = hash(id.iter());
         for probe in 0..self.header.probes {
             read(warp, &self.file, self.entry, self.header.entry_at(hash, probe))?;
-            // SAFETY: this warp's alone, which has filled it and does not write it before it meets
-            // again.
-            let entry: Entry = bytemuck::pod_read_unaligned(unsafe { self.entry.as_slice() });
-            match entry.id() {
-                None => return Err(Status::StoreDamaged),
-                Some([]) => return Err(Status::UnknownIdentity),
-                Some(found) if id.iter().eq(found.iter().copied()) => {
-                    let is_there = entry.record < self.header.count;
-                    return if is_there { Ok(entry.record) } else { Err(Status::StoreDamaged) };
-                }
-                Some(_) => {}
+            if let Some(record) = self.look(id)? {
+                return Ok(record);
             }
         }
         Err(Status::UnknownIdentity)
     }
 
+    /// The number of an identity's reference, if it is this entry that says so.
+    #[inline(never)]
+    fn look(&self, id: &Bytes<'_>) -> Result<Option<u32>, Status> {
+        // SAFETY: this warp's alone, which has filled it and does not write it before it meets again.
+        let entry: Entry = bytemuck::pod_read_unaligned(unsafe { self.entry.as_slice() });
+        match entry.id() {
+            None => Err(Status::StoreDamaged),
+            Some([]) => Err(Status::UnknownIdentity),
+            Some(found) if id.iter().eq(found.iter().copied()) => {
+                let is_there = entry.record < self.header.count;
+                if is_there { Ok(Some(entry.record)) } else { Err(Status::StoreDamaged) }
+            }
+            Some(_) => Ok(None),
+        }
+    }
+
     /// The distance of an image from an identity's reference.
-    ///
-    /// Not inlined: on a GPU its loops have the registers then, rather than what is known of the connection.
     #[inline(never)]
     fn distance(&self, warp: &Warp, pixels: &Bytes<'_>, id: &Bytes<'_>) -> Result<u64, Status> {
         let record = self.find(warp, id)?;
         self.take(warp, pixels);
         read(warp, &self.file, self.reference, self.header.reference_at(record))?;
+        self.compare(warp)
+    }
+
+    /// The distance of the image from the reference, both of which are here.
+    #[inline(never)]
+    fn compare(&self, warp: &Warp) -> Result<u64, Status> {
         let shape = self.header.shape;
         // SAFETY: this warp's alone, which has filled both, met in `read` since, and does not write them
         // before it meets again, in the next `read`.
@@ -195,6 +210,7 @@ impl Store {
     }
 
     /// Copies an image out of the ring, into its frame: neighbouring lanes copy neighbouring pixels.
+    #[inline(never)]
     fn take(&self, warp: &Warp, pixels: &Bytes<'_>) {
         let shape = self.header.shape;
         let width = shape.width as usize;

@@ -186,6 +186,12 @@ pub(crate) fn active_mask() -> u32 {
     }
 }
 
+/// See the GPU's: a processor has no such need.
+#[inline(always)]
+pub(crate) fn anew(mask: u32) -> u32 {
+    mask
+}
+
 #[inline]
 #[track_caller]
 pub(crate) fn broadcast_warp(mask: u32, bytes: &mut [u8]) {

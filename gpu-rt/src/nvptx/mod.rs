@@ -98,6 +98,15 @@ pub(crate) fn warp_id() -> u32 {
     rank() / 32
 }
 
+/// The same mask, but not for the compiler: what follows from it is worked out anew, by an instruction or two, wherever
+/// it is asked for. It would be kept in registers otherwise, across calls and loops.
+#[inline(always)]
+pub(crate) fn anew(mut mask: u32) -> u32 {
+    // SAFETY: no instruction at all. Not `pure`: each is to stay where it is.
+    unsafe { asm!("/* {} */", inout(reg32) mask, options(nomem, nostack)) };
+    mask
+}
+
 #[inline(always)]
 pub(crate) fn sm_id() -> u32 {
     // SAFETY: reads a special register.
@@ -154,7 +163,9 @@ pub(crate) fn active_mask() -> u32 {
 /// shuffles do not.
 #[inline(always)]
 pub(crate) fn broadcast_warp(mask: u32, bytes: &mut [u8]) {
-    let leader = mask.trailing_zeros();
+    // The lowest lane. There is one: the caller.
+    let lanes = anew(mask);
+    let leader = 31 - (lanes & lanes.wrapping_neg()).leading_zeros();
     let mut words = bytes.chunks_exact_mut(4);
     for chunk in &mut words {
         let word = u32::from_ne_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
