@@ -1,5 +1,6 @@
 //! Compiling a kernel crate: one crate type, one module, everything in it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -119,7 +120,14 @@ impl Build {
         std::fs::create_dir_all(&self.target_dir).map_err(Error::io("create", &self.target_dir))?;
         let target_dir =
             self.target_dir.canonicalize().map_err(Error::io("find", &self.target_dir))?;
-        let raw = target_dir.join(format!("{name}.s"));
+        // Folders of one name may share a target folder.
+        let raw = target_dir.join(format!("{name}-{:016x}.s", hash(&dir)));
+        if !raw.exists() {
+            for link in links(&target_dir, &dir) {
+                // If it stays, cargo may compile nothing, and we say that there is no PTX.
+                let _ = std::fs::remove_file(link);
+            }
+        }
         let output = self
             .command(&toolchain, &dir, &target_dir, &raw)
             .output()
@@ -131,6 +139,10 @@ impl Build {
         let Ok(text) = std::fs::read_to_string(&raw) else {
             return Err(Error::NoPtx { path: raw });
         };
+        // Empty files will do; then what has not changed is not compiled again.
+        for link in links(&target_dir, &dir) {
+            std::fs::write(&link, "").map_err(Error::io("write", &link))?;
+        }
         let ptx = ptx::limit_threads(&text, self.max_threads);
         let path = target_dir.join(format!("{name}.ptx"));
         std::fs::write(&path, &ptx).map_err(Error::io("write", &path))?;
@@ -205,16 +217,38 @@ const FLAGS: [&str; 7] = [
     "-Csymbol-mangling-version=v0",
 ];
 
+fn hash(dir: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    dir.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What cargo looks for where its linker should have put the library of `dir`: it compiles again if there is
+/// nothing, and ours puts nothing there.
+fn links(target_dir: &Path, dir: &Path) -> Vec<PathBuf> {
+    let deps = release(target_dir).join("deps");
+    let link = |note: &Path| Some(deps.join(note.with_extension("ptx").file_name()?));
+    notes(target_dir, dir).iter().filter_map(|(note, _)| link(note)).collect()
+}
+
+fn release(target_dir: &Path) -> PathBuf {
+    target_dir.join(TARGET).join("release")
+}
+
+/// What cargo has noted down about libraries with sources in `dir`: where, and what their sources are.
+fn notes(target_dir: &Path, dir: &Path) -> Vec<(PathBuf, Vec<PathBuf>)> {
+    let entries = std::fs::read_dir(release(target_dir)).into_iter().flatten().flatten();
+    let notes = entries.map(|e| e.path()).filter(|path| path.extension().is_some_and(|e| e == "d"));
+    let read = |note: PathBuf| Some((std::fs::read_to_string(&note).ok()?, note));
+    let lists = notes.filter_map(read).map(|(text, note)| (note, dependencies(&text)));
+    lists.filter(|(_, files)| files.iter().any(|file| file.starts_with(dir))).collect()
+}
+
 /// The sources of the library of `dir`, which cargo has noted down beside it, and maybe beside those of
 /// other crates.
 fn sources(target_dir: &Path, dir: &Path) -> Vec<PathBuf> {
-    let release = target_dir.join(TARGET).join("release");
-    let entries = std::fs::read_dir(release).into_iter().flatten().flatten().map(|e| e.path());
-    let notes = entries.filter(|path| path.extension().is_some_and(|e| e == "d"));
-    let texts = notes.filter_map(|path| std::fs::read_to_string(path).ok());
-    let lists = texts.map(|text| dependencies(&text));
-    let ours = lists.filter(|files| files.iter().any(|file| file.starts_with(dir)));
-    let mut sources: Vec<_> = ours.flatten().collect();
+    let mut sources: Vec<_> =
+        notes(target_dir, dir).into_iter().flat_map(|(_, files)| files).collect();
     // What is generated on the way would always be newer than what depends on it.
     sources.retain(|source| !source.starts_with(target_dir));
     sources.sort();

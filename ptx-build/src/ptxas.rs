@@ -1,5 +1,6 @@
 //! `ptxas`: does the PTX assemble, and what does each kernel need?
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,6 +98,9 @@ pub fn assemble(ptxas: &Path, ptx: &Path, arch: u32) -> Result<Vec<Usage>, Error
 /// As [`assemble`]: the first.
 pub fn assemble_all(ptxas: &Path, files: &[PathBuf], arch: u32) -> Result<Vec<Usage>, Error> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
+    // The largest first: one that takes long and comes last has a processor to itself.
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort_by_cached_key(|file| Reverse(std::fs::metadata(file).map_or(0, |data| data.len())));
     let next = AtomicUsize::new(0);
     let work = || {
         let mut usages = Vec::new();

@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What turns a launch that hangs into a failure. Nothing is measured by it.
@@ -113,7 +113,11 @@ pub fn ptx(builder: SessionBuilder) -> SessionBuilder {
 
 /// The suite's kernels as PTX, if they could be built.
 fn module() -> Option<Module> {
-    (!PTX.is_empty()).then(|| Module::new(PTX).unwrap_or_else(|e| panic!("{e}")))
+    // Twelve megabytes, looked through once and not for each session.
+    static MODULE: LazyLock<Option<Module>> = LazyLock::new(|| {
+        (!PTX.is_empty()).then(|| Module::new(PTX).unwrap_or_else(|e| panic!("{e}")))
+    });
+    MODULE.clone()
 }
 
 /// An emulated GPU that holds thousands of threads on however few processors, and fails rather
