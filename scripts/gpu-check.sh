@@ -16,13 +16,19 @@ fail() {
 
 # What `pack` makes may be copied as one piece to machines that take no more than this.
 MAX_MIB=64
+# All but this script.
+PACK=gpu-check.tar.gz
 
 pack() {
-    local dir=$1 target commit test
+    local out=$1 dir target commit test
     cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
     set -e
-    mkdir -p "$dir/bin"
-    dir=$(cd "$dir" && pwd)
+    mkdir -p "$out"
+    out=$(cd "$out" && pwd)
+    dir=$(mktemp -d)
+    # shellcheck disable=SC2064 # what it is now
+    trap "rm -rf '$dir'" EXIT
+    mkdir "$dir/bin"
     target=${CARGO_TARGET_DIR:-target}
     # Without PTX there is nothing to check.
     export PTX_REQUIRED=1
@@ -39,18 +45,20 @@ print(built[-1])')
     done
     strip -o "$dir/bin/bench" "$target/release/bench"
     cp "$target"/ptx/gpu-kernels.ptx "$dir/gpu-kernels.ptx"
-    cp scripts/gpu-check.sh scripts/compare-grep.sh "$dir/"
+    cp scripts/compare-grep.sh "$dir/"
     # Something to search: this source.
-    rm -rf "$dir/text"
     mkdir "$dir/text"
     git archive HEAD | tar -x -C "$dir/text"
     commit=$(git rev-parse HEAD)
     git diff --quiet HEAD || commit="$commit with changes"
     echo "$commit" >"$dir/commit"
+    # Each program has the kernels in it: together they take a quarter of the room.
+    tar -C "$dir" -czf "$out/$PACK" .
+    cp scripts/gpu-check.sh "$out/"
     local mib
-    mib=$(du -sm "$dir" | cut -f1)
-    [ "$mib" -lt $MAX_MIB ] || fail "$dir has $mib MiB, $MAX_MIB are the most"
-    echo "$dir: $mib MiB"
+    mib=$(du -sm "$out" | cut -f1)
+    [ "$mib" -lt $MAX_MIB ] || fail "$out has $mib MiB, $MAX_MIB are the most"
+    echo "$out: $mib MiB"
 }
 
 # One step: its name, the seconds that it may take, its command. Leaves status, time and output.
@@ -66,12 +74,15 @@ step() {
 }
 
 run() {
-    local out here
+    local out pack here
     out=$(realpath -m "$1")
-    here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-    [ -x "$here/bin/conformance" ] || fail "run the copy that pack made: DIR/gpu-check.sh run OUT.json"
+    pack="$(dirname "${BASH_SOURCE[0]}")/$PACK"
+    [ -f "$pack" ] || fail "run the copy that pack made: DIR/gpu-check.sh run OUT.json"
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
+    here=$work/pack
+    mkdir "$here"
+    tar -C "$here" -xzf "$pack" || fail "$pack is damaged: pack again"
     printf '#!/bin/sh\nexec "%s" --device cuda "$@"\n' "$here/bin/grep" >"$work/grep-cuda"
     chmod +x "$work/grep-cuda"
     cd "$here/text" || exit 2
