@@ -32,8 +32,8 @@ pack() {
     target=${CARGO_TARGET_DIR:-target}
     # Without PTX there is nothing to check.
     export PTX_REQUIRED=1
-    cargo build --release --locked -p gpu-examples --examples -p bench --bins
-    test=$(cargo test --release --locked --no-run -p conformance --test cuda --message-format=json |
+    cargo build --release --locked --workspace --examples --bins
+    test=$(cargo test --release --locked --workspace --no-run --test cuda --message-format=json |
         python3 -c '
 import json, sys
 built = [m["executable"] for m in map(json.loads, sys.stdin) if m.get("executable")]
