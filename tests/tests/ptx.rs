@@ -5,7 +5,7 @@ use conformance::{Backend, HashClock, RadixFifo, suite};
 use gpu_host::DaemonMode;
 
 suite!(inline_direct, HashClock, ptx);
-suite!(threads_slots_fifo, RadixFifo, many = (4, 64), |builder| ptx(builder)
+suite!(threads_slots_fifo, RadixFifo, |builder| ptx(builder)
     .daemon(DaemonMode::Threads(2))
     .direct(false));
 
