@@ -63,8 +63,11 @@ impl Ours {
     }
 
     /// The file of which bytes are left, or were.
-    fn file(self) -> File {
-        // SAFETY: asked for by those only who know that there is one.
+    ///
+    /// # Safety
+    /// There is one: it has been noted since the connection was taken.
+    unsafe fn file(self) -> File {
+        // SAFETY: the caller's promise.
         unsafe { self.file.assume_init() }
     }
 }
@@ -243,7 +246,8 @@ impl Files<'_> {
             conn.deadline.store(0, Ordering::Relaxed);
         });
         if left > 0 {
-            conn.file().close(&self.warp).ok();
+            // SAFETY: bytes are left, so that there is a file.
+            unsafe { conn.file() }.close(&self.warp).ok();
         }
     }
 
@@ -477,7 +481,8 @@ impl Files<'_> {
         let mut done = skip;
         while done < end {
             let at = conn.offset + (done - skip) as u64;
-            match conn.file().read_at(&self.warp, room(&view, done, end), at) {
+            // SAFETY: noted by `reply`, for this view or for one before.
+            match unsafe { conn.file() }.read_at(&self.warp, room(&view, done, end), at) {
                 Ok(n) if n > 0 => done += n,
                 // A file that has become shorter than the length that was promised.
                 _ => break,
@@ -493,7 +498,8 @@ impl Files<'_> {
             conn.offset += sent;
         });
         if left == 0 {
-            conn.file().close(&self.warp).ok();
+            // SAFETY: as above.
+            unsafe { conn.file() }.close(&self.warp).ok();
         }
         if failed { Step::Failed } else { Step::Done }
     }
