@@ -342,14 +342,22 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         offset: u64,
     ) -> Result<usize, Errno> {
         let mut done = 0;
+        // The page at hand, if it had to be fetched.
+        let mut fetched = None;
         loop {
             let at = offset.wrapping_add(done);
             // SAFETY: the plan copies from a page that stays pinned until it is carried out to the
             // leader's buffer, exclusively ours; the two cannot overlap.
-            let mut step = unsafe { mem::copy_led(group, || self.begin_step(buf, at, done)) };
+            let step = unsafe {
+                mem::copy_led(group, || match fetched.take() {
+                    Some(page) => self.copy_step(buf, at, done, page),
+                    None => self.begin_step(buf, at, done),
+                })
+            };
             Errno::check(step.errno)?;
             if step.what == Step::MISS {
-                step = self.read_miss(group, buf, at, done, step.number)?;
+                fetched = Some(self.fs.pin(group, self, step.number)?);
+                continue;
             }
             if step.what == Step::END {
                 return Ok(done as usize);
@@ -362,21 +370,6 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
                 return Ok(done as usize);
             }
         }
-    }
-
-    /// A read of a page that is not in the cache.
-    #[inline(never)]
-    fn read_miss<G: Group>(
-        &self,
-        group: &G,
-        buf: (*mut u8, usize),
-        at: u64,
-        done: u64,
-        number: u32,
-    ) -> Result<Step, Errno> {
-        let page = self.fs.pin(group, self, number)?;
-        // SAFETY: as in `read_raw`.
-        Ok(unsafe { mem::copy_led(group, || self.copy_step(buf, at, done, page)) })
     }
 
     /// A leader's look at where a read stands, `done` bytes into its buffer: copies if the page is

@@ -56,6 +56,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// As [`Fs::take_frame`], in a queue. To look through all frames is dear, so only as many threads
     /// look as frames came free.
+    #[inline(never)]
     fn wait_for_frame(&self) -> Result<Room, Errno> {
         let globals = self.globals();
         // Who comes first looks once more: frames that came free before were granted to nobody.
@@ -78,7 +79,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             if let Some(room) = self.look_for_frame() {
                 break Ok(room);
             }
-            self.reap_prefetches();
+            self.reap_frames();
         };
         globals.frame_waiters.fetch_sub(1, Ordering::Relaxed);
         outcome
@@ -90,6 +91,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// # Errors
     /// `EBUSY` if that has been so for long: pins of other threads pass, but those that everybody
     /// holds while waiting for more do not.
+    #[inline(never)]
     fn wait_for_grant(&self, ticket: u32, progress: &mut (u32, u64)) -> Result<(), Errno> {
         let globals = self.globals();
         let began = gpu_rt::clock();

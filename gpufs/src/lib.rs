@@ -22,7 +22,7 @@
 //! | [`mod@write`], `append`, `finish` | writing; past the cache; making durable, cutting, closing |
 //! | [`view`], [`view_mut`], [`typed`], [`pending`] | pages lent, lent to be changed, as values; begun and finished later |
 //! | [`dir`], `names`, `whole` | directories, names, files in one request each |
-//! | `cache`, `frames`, [`frame`], `inflight`, `prefetch` | pages: found, fetched, pinned, evicted, fetched ahead |
+//! | `cache`, `fetch`, `frames`, [`frame`], `inflight`, `prefetch` | pages: found, fetched, pinned, evicted, fetched ahead |
 //! | `dirty`, `marks`, `extent`, `writeback` | dirty bytes: what is marked, and how it gets to the file |
 //! | [`index`], [`evict`] | policies, type parameters of [`Fs`] |
 //! | `port`, [`layout`], [`stats`] | requests; what the host mounts (a header: zeroed memory is a valid initial state for all the rest); counters |
@@ -36,6 +36,7 @@ pub mod dir;
 mod dirty;
 pub mod evict;
 mod extent;
+mod fetch;
 pub mod file;
 mod finish;
 pub mod frame;

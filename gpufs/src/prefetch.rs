@@ -18,6 +18,16 @@ use gpu_rt::atomic::Ordering;
 /// Pages that sequential reading keeps ahead of the reader, at most.
 const MAX_WINDOW: u32 = 16;
 
+/// What became of a noted prefetch.
+enum Noted {
+    /// Somebody has touched it.
+    Gone,
+    /// It has not arrived, or somebody touches it just now.
+    UnderWay,
+    /// It has arrived, and is the caller's.
+    Adopted(u32),
+}
+
 impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// Starts to fetch a page without waiting for anything.
     ///
@@ -99,7 +109,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Lets prefetched pages that have arrived, and that nobody touched, join the cache, so that
-    /// their cells are free. Called by those who found no cell, frame or quota.
+    /// their cells are free. Called by those who found no cell or quota.
     pub(crate) fn reap_prefetches(&self) {
         if self.globals().prefetches.load(Ordering::Relaxed) == 0 {
             return;
@@ -109,21 +119,29 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         }
     }
 
+    /// As [`Fs::reap_prefetches`], for those who found no frame: where pages come by way of slots, a prefetched
+    /// one has none to give.
+    pub(crate) fn reap_frames(&self) {
+        if !self.is_direct() || self.globals().prefetches.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        for place in self.prefetch_ring() {
+            if let Noted::Adopted(cell) = self.adopt_noted(place.load(Ordering::Relaxed)) {
+                self.join(cell);
+            }
+        }
+    }
+
     /// Settles a noted prefetch, if that takes no waiting; whether the note can be forgotten.
     fn settle(&self, noted: u64) -> bool {
-        let Some(cell) = (noted as u32).checked_sub(1) else { return true };
-        let record = self.in_flight(cell);
-        let key = record.key.load(Ordering::Relaxed);
-        if record.tag.load(Ordering::Relaxed) != (noted >> 32) as u32
-            || record.state.load(Ordering::Relaxed) != AHEAD
-        {
-            return true;
-        }
-        if !self.is_answered(cell, record.tag.load(Ordering::Relaxed)) || !record.adopt(key) {
-            return false;
-        }
+        let cell = match self.adopt_noted(noted) {
+            Noted::Gone => return true,
+            Noted::UnderWay => return false,
+            Noted::Adopted(cell) => cell,
+        };
         if !self.is_direct() {
             // Its bytes are in a slot: it needs a frame, for which it must not wait.
+            let record = self.in_flight(cell);
             match self.try_take_frame() {
                 Some(frame) => record.frame.store(frame, Ordering::Relaxed),
                 None => {
@@ -132,10 +150,31 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 }
             }
         }
-        self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
-        // It has arrived, so this does not wait; an error leaves the page absent.
-        self.settle_adopted(cell).ok();
+        self.join(cell);
         true
+    }
+
+    /// Adopts a noted prefetch that has arrived.
+    fn adopt_noted(&self, noted: u64) -> Noted {
+        let Some(cell) = (noted as u32).checked_sub(1) else { return Noted::Gone };
+        let record = self.in_flight(cell);
+        let key = record.key.load(Ordering::Relaxed);
+        let tag = record.tag.load(Ordering::Relaxed);
+        if tag != (noted >> 32) as u32 || record.state.load(Ordering::Relaxed) != AHEAD {
+            return Noted::Gone;
+        }
+        if self.is_answered(cell, tag) && record.adopt(key) {
+            Noted::Adopted(cell)
+        } else {
+            Noted::UnderWay
+        }
+    }
+
+    /// An adopted prefetch that has arrived, and has a frame, joins the cache.
+    fn join(&self, cell: u32) {
+        self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
+        // This does not wait; an error leaves the page absent.
+        self.settle_adopted(cell).ok();
     }
 
     /// Called when page `number` of `file` was fetched: keeps some pages ahead of a reader who
