@@ -48,9 +48,6 @@ pub trait Port {
     /// Hears of requests that are posted.
     #[inline]
     fn posted(&self, _count: u32) {}
-    /// Called now and then by those who wait for a cell: may free some.
-    #[inline]
-    fn reap(&self) {}
 
     /// A free completion cell, if there is one now.
     #[inline]
@@ -165,7 +162,6 @@ fn claim_later<P: Port + ?Sized>(port: &P, pool: Pool) -> Result<u32, Errno> {
     let mut patience = Patience::new();
     loop {
         patience.spin(region)?;
-        port.reap();
         if let Some(cell) = port.try_claim(pool) {
             return Ok(cell);
         }

@@ -185,6 +185,13 @@ impl<'a> ByteMap<'a> {
         if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::Acquire) }
     }
 
+    /// Takes all bits.
+    pub(crate) fn clear(&self) {
+        for index in 0..self.0.len() {
+            self.take_word(index);
+        }
+    }
+
     /// Takes runs of set bits, from `from` on, and hands each to `found`, until that says no more or the
     /// map ends; where to go on.
     ///

@@ -16,7 +16,6 @@ use bytemuck::Zeroable;
 use gpu_abi::request::{WINDOW_DEVICE, WINDOW_SLOTS};
 use gpu_abi::{Errno, Op, Request};
 use gpu_rt::Group;
-use gpu_rt::Thread;
 use gpu_rt::atomic::Ordering;
 
 /// What a leader who fetches a page has to do next.
@@ -31,9 +30,7 @@ pub(crate) enum Step {
     /// Find a frame for it.
     TakeFrame,
     /// Ask the host for it.
-    Post,
-    /// Wait for what was asked for.
-    Receive,
+    Read,
     /// Find a frame for an adopted prefetch.
     FrameForAdopted,
     /// Wait for an adopted prefetch.
@@ -58,6 +55,8 @@ struct Fetch<'a, I: PageIndex, E: Eviction> {
     cell: u32,
     /// While another fetches it: the turn to wait for the end of.
     turn: u32,
+    /// The tag of the request for it.
+    tag: u32,
     /// What the group is told in the end.
     found: Found,
     patience: Patience,
@@ -77,15 +76,18 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     ) -> Result<Found, Errno> {
         let found = Found::ready(Page::zeroed());
         let patience = Patience::new();
-        let mut fetch = Fetch { file, key, fresh, cell, turn: 0, found, patience };
+        let mut fetch = Fetch { file, key, fresh, cell, turn: 0, tag: 0, found, patience };
         loop {
             step = match step {
                 Step::Search => fetch.search()?,
                 Step::Join => fetch.join()?,
                 Step::Enter => fetch.enter()?,
                 Step::TakeFrame => fetch.take_frame()?,
-                Step::Post => fetch.post::<G>()?,
-                Step::Receive => fetch.receive()?,
+                Step::Read => {
+                    fetch.post::<G>()?;
+                    fetch.read_ahead();
+                    fetch.receive()?
+                }
                 Step::FrameForAdopted => fetch.frame_for_adopted()?,
                 Step::ReceiveAdopted => fetch.receive_adopted()?,
                 Step::ClaimForWash => fetch.claim_for_wash()?,
@@ -150,9 +152,9 @@ impl<I: PageIndex, E: Eviction> Fetch<'_, I, E> {
         let fs = &self.file.fs;
         match fs.take_frame() {
             Ok(Room::Frame(frame)) => {
-                fs.in_flight(self.cell).frame.store(frame, Ordering::Relaxed);
                 if !self.fresh {
-                    return Ok(Step::Post);
+                    self.found.page.frame = frame;
+                    return Ok(Step::Read);
                 }
                 let page = Page { frame, len: fs.page_size() as u32 };
                 self.found = Found { page, cell: self.cell, what: Found::FRESH };
@@ -168,29 +170,28 @@ impl<I: PageIndex, E: Eviction> Fetch<'_, I, E> {
     }
 
     #[inline(never)]
-    fn post<G: Group>(&mut self) -> Result<Step, Errno> {
+    fn post<G: Group>(&mut self) -> Result<(), Errno> {
         let fs = &self.file.fs;
-        let record = fs.in_flight(self.cell);
-        let frame = record.frame.load(Ordering::Relaxed);
-        let request = fs.read_request(self.file, self.key.page(), self.cell, frame);
-        let tag = fs.post::<G>(self.cell, request)?;
-        record.tag.store(tag, Ordering::Relaxed);
-        fs.read_ahead(self.file, self.key.page());
-        Ok(Step::Receive)
+        let request = fs.read_request(self.file, self.key.page(), self.cell, self.found.page.frame);
+        self.tag = fs.post::<G>(self.cell, request)?;
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn read_ahead(&self) {
+        self.file.fs.read_ahead(self.file, self.key.page());
     }
 
     #[inline(never)]
     fn receive(&mut self) -> Result<Step, Errno> {
         let fs = &self.file.fs;
-        match fs.await_page(self.cell)? {
+        let (cell, frame) = (self.cell, self.found.page.frame);
+        match fs.wait_for_result(cell, self.tag)? {
             Ok(len) => {
-                self.found = fs.arrived(self.cell, len);
+                self.found = fs.arrived(self.key, cell, frame, len);
                 Ok(Step::Done)
             }
-            Err(e) => {
-                let frame = fs.in_flight(self.cell).frame.load(Ordering::Relaxed);
-                Err(fs.fail(self.key, self.cell, Some(frame), e))
-            }
+            Err(e) => Err(fs.fail(self.key, cell, Some(frame), e)),
         }
     }
 
@@ -213,7 +214,7 @@ impl<I: PageIndex, E: Eviction> Fetch<'_, I, E> {
             Err(e) => {
                 fs.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
                 // The read may be under way still; its slot is ours until it ends.
-                fs.await_page(self.cell)?.ok();
+                fs.wait_for_result(self.cell, record.tag.load(Ordering::Relaxed))?.ok();
                 Err(fs.fail(self.key, self.cell, None, e))
             }
         }
@@ -227,7 +228,7 @@ impl<I: PageIndex, E: Eviction> Fetch<'_, I, E> {
         match fs.finish_adopted(self.cell)? {
             Some(found) => {
                 self.found = found;
-                fs.read_ahead(self.file, self.key.page());
+                self.read_ahead();
                 Ok(Step::Done)
             }
             // The prefetch had failed.
@@ -312,49 +313,30 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         }
     }
 
-    /// Waits for the answer to the read that was posted by way of a cell: how many bytes the page has.
-    pub(crate) fn await_page(&self, cell: u32) -> Result<Result<u64, Errno>, Errno> {
-        self.wait_for_result(cell, self.in_flight(cell).tag.load(Ordering::Relaxed))
-    }
-
     /// A page of `len` bytes has come by way of a cell: it is published, unless it lies in a slot.
-    fn arrived(&self, cell: u32, len: u64) -> Found {
-        let record = self.in_flight(cell);
-        let frame = record.frame.load(Ordering::Relaxed);
+    fn arrived(&self, key: PageKey, cell: u32, frame: u32, len: u64) -> Found {
         let page = Page { frame, len: len.min(self.page_size() as u64) as u32 };
         self.count(Count::BytesFetched, u64::from(page.len));
         if !self.is_direct() {
             return Found { page, cell, what: Found::SLOT };
         }
-        self.publish_page(PageKey(record.key.load(Ordering::Relaxed)), cell, page);
+        self.publish_page(key, cell, page);
         Found::ready(page)
     }
 
     /// Finishes a prefetched page that has a frame: waits for its bytes. `None` if the prefetch had
     /// failed: the page is then absent again.
-    fn finish_adopted(&self, cell: u32) -> Result<Option<Found>, Errno> {
-        Ok(match self.await_page(cell)? {
-            Ok(len) => Some(self.arrived(cell, len)),
+    pub(crate) fn finish_adopted(&self, cell: u32) -> Result<Option<Found>, Errno> {
+        let record = self.in_flight(cell);
+        let key = PageKey(record.key.load(Ordering::Relaxed));
+        let frame = record.frame.load(Ordering::Relaxed);
+        Ok(match self.wait_for_result(cell, record.tag.load(Ordering::Relaxed))? {
+            Ok(len) => Some(self.arrived(key, cell, frame, len)),
             Err(_) => {
-                let record = self.in_flight(cell);
-                let key = PageKey(record.key.load(Ordering::Relaxed));
-                self.abandon(key, cell, Some(record.frame.load(Ordering::Relaxed)));
+                self.abandon(key, cell, Some(frame));
                 None
             }
         })
-    }
-
-    /// As [`Fs::finish_adopted`], for a page that nobody came for: it joins the cache unpinned.
-    pub(crate) fn settle_adopted(&self, cell: u32) -> Result<(), Errno> {
-        let key = PageKey(self.in_flight(cell).key.load(Ordering::Relaxed));
-        if let Some(found) = self.finish_adopted(cell)? {
-            if found.what == Found::SLOT {
-                self.fill_from_slot(&Thread, found)?;
-                self.publish_page(key, cell, found.page);
-            }
-            self.unpin(found.page, false);
-        }
-        Ok(())
     }
 
     /// BUSY frame → READY with one pin, in the index; the cell is given back.

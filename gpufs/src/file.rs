@@ -61,6 +61,17 @@ impl OpenFile {
         bytemuck::cast(self.info.each_ref().map(|word| word.load(Ordering::Relaxed)))
     }
 
+    /// Its inode number, and the device that has it: no two files' are the same.
+    pub(crate) fn inode(&self) -> (u64, u64) {
+        let info = self.load_info();
+        (info.ino, info.dev)
+    }
+
+    /// As [`FileInfo::version`].
+    pub(crate) fn version(&self) -> u32 {
+        self.load_info().version
+    }
+
     /// The size, as far as this device knows.
     pub(crate) fn size(&self) -> &DeviceAtomicU64 {
         &self.info[0]

@@ -144,7 +144,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 return Ok(());
             }
             if record.temporary.load(Ordering::Relaxed) != 0 {
-                self.by_leader(group, || self.discard_file(record.load_info().version))?;
+                self.by_leader(group, || self.discard_file(record.version()))?;
             } else {
                 self.write_back_file(group, index)?;
             }

@@ -46,7 +46,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                         let (a, b) = Dirty::range_of(seen);
                         self.byte_map(map).set(a, b);
                         if !page.dirty.attach(seen, map) {
-                            self.byte_map(map).take_runs(0, |_, _| true);
+                            self.byte_map(map).clear();
                             self.map_bits().release(map);
                         }
                     }
@@ -81,7 +81,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                         Some(map) => {
                             self.byte_map(map).set(a, b);
                             if !page.dirty.attach(seen, map) {
-                                self.byte_map(map).take_runs(0, |_, _| true);
+                                self.byte_map(map).clear();
                                 self.map_bits().release(map);
                             }
                         }
@@ -178,7 +178,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         self.lock_page(page)?;
         let marks = page.dirty.take();
         if let Marks::Map(map) = marks {
-            self.byte_map(map).take_runs(0, |_, _| true);
+            self.byte_map(map).clear();
         }
         page.unlock();
         if marks != Marks::Clean {
@@ -220,7 +220,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         if let Some(map) = page.dirty.map() {
             page.dirty.detach();
             // There are none, unless a mark was taken back; a map that is free has no bits.
-            self.byte_map(map).take_runs(0, |_, _| true);
+            self.byte_map(map).clear();
             self.map_bits().release(map);
         }
     }

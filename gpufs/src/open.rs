@@ -54,9 +54,10 @@ fn name_key(path: &[u8], options: OpenOptions) -> PageKey {
     PageKey(hash.max(1))
 }
 
-/// The key of a file in the table of masters.
-fn inode_key(info: &FileInfo) -> PageKey {
-    PageKey(info.ino ^ info.dev.rotate_left(40))
+/// The key of a record's file in the table of masters.
+fn inode_key(record: &OpenFile) -> PageKey {
+    let (ino, dev) = record.inode();
+    PageKey(ino ^ dev.rotate_left(40))
 }
 
 impl<I: PageIndex, E: Eviction> Fs<I, E> {
@@ -79,7 +80,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         // A record that was opened for reading before the file was opened for writing.
         if self.globals().masters.load(Ordering::Relaxed) != 0
             && !self.open_file(index).is_writable()
-            && let Some(master) = self.find_master(&self.open_file(index).load_info())
+            && let Some(master) = self.find_master(self.open_file(index))
         {
             self.unreference(index);
             index = master;
@@ -148,23 +149,20 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         }
     }
 
-    /// The master of a file, with a reference, if it is open for writing.
-    fn find_master(&self, info: &FileInfo) -> Option<u32> {
-        self.masters().find(inode_key(info), |entry| {
-            self.is_master(entry.number(), info).then_some(entry.number())
+    /// The master of a record's file, with a reference, if it is open for writing.
+    fn find_master(&self, of: &OpenFile) -> Option<u32> {
+        self.masters().find(inode_key(of), |entry| {
+            self.is_master(entry.number(), of).then_some(entry.number())
         })
     }
 
-    /// Takes a reference if the record is this file's master.
-    fn is_master(&self, index: u32, info: &FileInfo) -> bool {
+    /// Takes a reference if the record `index` is the master of the file of another.
+    fn is_master(&self, index: u32, of: &OpenFile) -> bool {
         let record = self.open_file(index);
         // Acquire: pairs with the release in `request_open`, for the description.
         let old = record.word.fetch_add(1, Ordering::Acquire);
-        if old & STATE == OPEN && record.is_writable() {
-            let its = record.load_info();
-            if (its.ino, its.dev) == (info.ino, info.dev) {
-                return true;
-            }
+        if old & STATE == OPEN && record.is_writable() && record.inode() == of.inode() {
+            return true;
         }
         self.pass(index);
         false
@@ -301,83 +299,99 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         options: OpenOptions,
     ) -> Result<Option<u32>, Errno> {
         let record = self.open_file(index);
-        let ask = |flags: OpenFlags| {
-            let request =
-                Request { op: Op::Open as u8, flags: flags.0, ..bytemuck::Zeroable::zeroed() };
-            let answer = self.call_with_path::<G>(request, path)?;
-            Ok((answer.result()? as u32, answer.info()))
-        };
         let writes = options.flags.contains(OpenFlags::WRITE);
-        let (handle, mut info) = match ask(options.flags) {
+        match self.ask_to_open::<G>(record, path, options.flags) {
             // What may be written but not read can be opened for that alone.
             Err(Errno::EACCES) if writes && !options.how.has(How::READ) => {
-                ask(OpenFlags(options.flags.0 & !OpenFlags::READ.0))?
+                let flags = OpenFlags(options.flags.0 & !OpenFlags::READ.0);
+                self.ask_to_open::<G>(record, path, flags)?;
             }
             outcome => outcome?,
-        };
-        record.handle.store(handle, Ordering::Relaxed);
-        record.store_info(&info);
-        let close = || {
-            let request = Request { op: Op::Close as u8, handle, ..bytemuck::Zeroable::zeroed() };
-            // Nobody waits for it. If the host is gone there is nothing left to close.
-            self.post_alone(CELL_NONE, request).ok();
-        };
-        if info.version == 0 {
+        }
+        if record.version() == 0 {
             return Ok(None);
         }
         if !writes {
             if self.globals().masters.load(Ordering::Relaxed) == 0 {
                 return Ok(None);
             }
-            let master = self.find_master(&info);
+            let master = self.find_master(record);
             if master.is_some() {
-                close();
+                self.close_on_host(record);
             }
             return Ok(master);
         }
         // Those who look for a master find it when it is OPEN; until then they wait at its lock.
-        if let Some(master) = self.become_master(index, &info)? {
-            close();
+        if let Some(master) = self.become_master(index)? {
+            self.close_on_host(record);
             return Ok(Some(master));
         }
-        if options.how.has(How::TRUNCATE) && info.size != 0 {
-            let request =
-                Request { op: Op::Truncate as u8, handle, ..bytemuck::Zeroable::zeroed() };
-            let cut = self.call::<G>(request).and_then(|answer| {
-                answer.result()?;
-                Ok(answer.info())
-            });
-            match cut {
-                Ok(after) => info = after,
-                Err(e) => {
-                    self.resign(record, index);
-                    close();
-                    return Err(e);
-                }
-            }
-            record.store_info(&info);
+        if options.how.has(How::TRUNCATE)
+            && record.size().load(Ordering::Relaxed) != 0
+            && let Err(e) = self.ask_to_truncate::<G>(record)
+        {
+            self.resign(record, index);
+            self.close_on_host(record);
+            return Err(e);
         }
         Ok(None)
     }
 
+    /// Asks the host to open a file; its answer goes to the record.
+    #[inline(never)]
+    fn ask_to_open<G: Group>(
+        &self,
+        record: &OpenFile,
+        path: &[u8],
+        flags: OpenFlags,
+    ) -> Result<(), Errno> {
+        let request =
+            Request { op: Op::Open as u8, flags: flags.0, ..bytemuck::Zeroable::zeroed() };
+        let answer = self.call_with_path::<G>(request, path)?;
+        record.handle.store(answer.result()? as u32, Ordering::Relaxed);
+        record.store_info(&answer.info());
+        Ok(())
+    }
+
+    /// Asks the host to cut a record's file to nothing.
+    #[inline(never)]
+    fn ask_to_truncate<G: Group>(&self, record: &OpenFile) -> Result<(), Errno> {
+        let handle = record.handle.load(Ordering::Relaxed);
+        let request = Request { op: Op::Truncate as u8, handle, ..bytemuck::Zeroable::zeroed() };
+        let answer = self.call::<G>(request)?;
+        answer.result()?;
+        record.store_info(&answer.info());
+        Ok(())
+    }
+
+    /// Has the host close a record's file. Nobody waits for it.
+    #[inline(never)]
+    fn close_on_host(&self, record: &OpenFile) {
+        let handle = record.handle.load(Ordering::Relaxed);
+        let request = Request { op: Op::Close as u8, handle, ..bytemuck::Zeroable::zeroed() };
+        // If the host is gone there is nothing left to close.
+        self.post_alone(CELL_NONE, request).ok();
+    }
+
     /// Enters a record that is OPENING as its file's master; another one that is, with a reference.
     #[inline(never)]
-    fn become_master(&self, index: u32, info: &FileInfo) -> Result<Option<u32>, Errno> {
+    fn become_master(&self, index: u32) -> Result<Option<u32>, Errno> {
+        let record = self.open_file(index);
         let mut patience = Patience::new();
         loop {
             let mut master = None;
             let mut opening = false;
             let is_same = |entry: Entry| {
                 let other = entry.number();
-                if self.is_master(other, info) {
+                if self.is_master(other, record) {
                     master = Some(other);
                     return true;
                 }
                 // One that was entered and is not open yet, or is being closed: it will tell.
-                opening = self.may_become_master(other, info);
+                opening = self.open_file(other).inode() == record.inode();
                 opening
             };
-            if self.masters().insert(inode_key(info), Entry::frame(index), is_same) {
+            if self.masters().insert(inode_key(record), Entry::frame(index), is_same) {
                 self.globals().masters.fetch_add(1, Ordering::Relaxed);
                 return Ok(None);
             }
@@ -389,15 +403,9 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         }
     }
 
-    /// Whether a record in the table of masters is this file's, whatever its state: a moment's truth.
-    fn may_become_master(&self, index: u32, info: &FileInfo) -> bool {
-        let its = self.open_file(index).load_info();
-        (its.ino, its.dev) == (info.ino, info.dev)
-    }
-
     /// Takes a record out of the table of masters.
     fn resign(&self, record: &OpenFile, index: u32) {
-        self.masters().remove(inode_key(&record.load_info()), Entry::frame(index));
+        self.masters().remove(inode_key(record), Entry::frame(index));
         self.globals().masters.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -427,7 +435,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 }
                 ALIAS => {
                     let master = record.alias.load(Ordering::Relaxed);
-                    let found = self.is_master(master, &record.load_info());
+                    let found = self.is_master(master, record);
                     self.unreference(index);
                     return Ok(found.then_some(master));
                 }
@@ -462,16 +470,10 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         }
         if word & STATE == OPEN {
             self.drop_name(record, index);
-            if record.is_writable() && record.load_info().version != 0 {
+            if record.is_writable() && record.version() != 0 {
                 self.resign(record, index);
             }
-            let request = Request {
-                op: Op::Close as u8,
-                handle: record.handle.load(Ordering::Relaxed),
-                ..bytemuck::Zeroable::zeroed()
-            };
-            // Nobody waits for it. If the host is gone there is nothing left to close.
-            self.post_alone(CELL_NONE, request).ok();
+            self.close_on_host(record);
         }
         self.drop_record(index);
     }

@@ -52,10 +52,6 @@ impl<I: PageIndex, E: Eviction> Port for Mounted<'_, I, E> {
     fn posted(&self, count: u32) {
         self.0.count(Count::Requests, u64::from(count));
     }
-    #[inline]
-    fn reap(&self) {
-        self.0.reap_prefetches();
-    }
 }
 
 impl MountHeader {

@@ -13,6 +13,7 @@ use crate::inflight::{AHEAD, STARTING};
 use crate::mount::Fs;
 use crate::stats::Count;
 use gpu_abi::Errno;
+use gpu_rt::Thread;
 use gpu_rt::atomic::Ordering;
 
 /// Pages that sequential reading keeps ahead of the reader, at most.
@@ -74,6 +75,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// A cell, an index entry and, for direct reads, a frame, without waiting.
+    #[inline(never)]
     fn try_begin(&self, key: PageKey) -> Result<(u32, u32), Errno> {
         let cell = self.try_claim(self.read_pool()).ok_or(Errno::EAGAIN)?;
         if !self.begin(key, cell, STARTING) {
@@ -94,6 +96,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// Notes a prefetch in the ring. One that stands in its place is settled if it has arrived, and
     /// moves on to the next place if not: the ring has as many as there can be prefetches.
+    #[inline(never)]
     fn remember(&self, cell: u32) {
         let ring = self.prefetch_ring();
         // A cell's requests have different tags.
@@ -109,7 +112,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Lets prefetched pages that have arrived, and that nobody touched, join the cache, so that
-    /// their cells are free. Called by those who found no cell or quota.
+    /// others can be asked for. Who waits for a cell need not: they have a quarter of them at most.
     pub(crate) fn reap_prefetches(&self) {
         if self.globals().prefetches.load(Ordering::Relaxed) == 0 {
             return;
@@ -121,6 +124,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// As [`Fs::reap_prefetches`], for those who found no frame: where pages come by way of slots, a prefetched
     /// one has none to give.
+    #[inline(never)]
     pub(crate) fn reap_frames(&self) {
         if !self.is_direct() || self.globals().prefetches.load(Ordering::Relaxed) == 0 {
             return;
@@ -134,23 +138,46 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// Settles a noted prefetch, if that takes no waiting; whether the note can be forgotten.
     fn settle(&self, noted: u64) -> bool {
-        let cell = match self.adopt_noted(noted) {
-            Noted::Gone => return true,
-            Noted::UnderWay => return false,
-            Noted::Adopted(cell) => cell,
+        match self.adopt_noted(noted) {
+            Noted::Gone => true,
+            Noted::UnderWay => false,
+            Noted::Adopted(cell) if self.is_direct() => {
+                self.join(cell);
+                true
+            }
+            Noted::Adopted(cell) => self.join_from_slot(cell),
+        }
+    }
+
+    /// An adopted prefetch that has arrived in its frame joins the cache, unpinned.
+    fn join(&self, cell: u32) {
+        self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
+        // This does not wait; an error leaves the page absent.
+        if let Ok(Some(found)) = self.finish_adopted(cell) {
+            self.unpin(found.page, false);
+        }
+    }
+
+    /// The same, for one that has arrived in a slot: `false`, and it is nobody's again, if there is no frame
+    /// for it without waiting.
+    fn join_from_slot(&self, cell: u32) -> bool {
+        let record = self.in_flight(cell);
+        let Some(frame) = self.try_take_frame() else {
+            record.give_up();
+            return false;
         };
-        if !self.is_direct() {
-            // Its bytes are in a slot: it needs a frame, for which it must not wait.
-            let record = self.in_flight(cell);
-            match self.try_take_frame() {
-                Some(frame) => record.frame.store(frame, Ordering::Relaxed),
-                None => {
-                    record.give_up();
-                    return false;
+        record.frame.store(frame, Ordering::Relaxed);
+        let key = PageKey(record.key.load(Ordering::Relaxed));
+        self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
+        if let Ok(Some(found)) = self.finish_adopted(cell) {
+            match self.fill_from_slot(&Thread, found) {
+                Ok(()) => {
+                    self.publish_page(key, cell, found.page);
+                    self.unpin(found.page, false);
                 }
+                Err(_) => self.abandon(key, cell, Some(frame)),
             }
         }
-        self.join(cell);
         true
     }
 
@@ -168,13 +195,6 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         } else {
             Noted::UnderWay
         }
-    }
-
-    /// An adopted prefetch that has arrived, and has a frame, joins the cache.
-    fn join(&self, cell: u32) {
-        self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
-        // This does not wait; an error leaves the page absent.
-        self.settle_adopted(cell).ok();
     }
 
     /// Called when page `number` of `file` was fetched: keeps some pages ahead of a reader who

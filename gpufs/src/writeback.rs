@@ -142,7 +142,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         if self.by_leader(group, dirty)? == 0 {
             return Ok(());
         }
-        let version = record.load_info().version;
+        let version = record.version();
         let mut cell = self.by_leader(group, || self.claim(Pool::Slots))?;
         let mut at = 0;
         let outcome = loop {
