@@ -172,92 +172,55 @@ impl<'a> ByteMap<'a> {
         while at < end {
             let bits = (64 - at % 64).min(end - at);
             let mask = (u64::MAX >> (64 - bits)) << (at % 64);
-            // Release: rule 1, pairs with the acquire in `take_word`.
+            // Release: rule 1, pairs with the acquire in `take_run`.
             self.0[at as usize / 64].fetch_or(mask, Ordering::Release);
             at += bits;
         }
     }
 
-    /// Takes the bits of one word.
-    fn take_word(&self, index: usize) -> u64 {
-        let word = &self.0[index];
-        // A look first: most are 0. Relaxed: the swap synchronises.
-        if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::Acquire) }
-    }
-
-    /// Takes all bits.
-    pub(crate) fn clear(&self) {
-        for index in 0..self.0.len() {
-            self.take_word(index);
+    /// Takes all bits from `from` on.
+    pub(crate) fn clear(&self, from: u32) {
+        let mut before = (1 << (from % 64)) - 1;
+        for word in &self.0[from as usize / 64..] {
+            // A look first: most are 0. Relaxed: nobody wants the bytes.
+            if word.load(Ordering::Relaxed) & !before != 0 {
+                word.fetch_and(before, Ordering::Relaxed);
+            }
+            before = 0;
         }
     }
 
-    /// Takes runs of set bits, from `from` on, and hands each to `found`, until that says no more or the
-    /// map ends; where to go on.
-    ///
-    /// A run may come in pieces, as bits are taken word by word; what `found` has refused is not taken.
-    pub(crate) fn take_runs(&self, from: u32, mut found: impl FnMut(u32, u32) -> bool) -> u32 {
-        let mut run: Option<(u32, u32)> = None;
+    /// Takes the first run of set bits from `from` on: where it begins and ends.
+    pub(crate) fn take_run(&self, from: u32) -> Option<(u32, u32)> {
         let total = self.0.len() as u32 * 64;
-        let mut index = from / 64;
-        while index * 64 < total {
-            let mut base = index * 64;
-            let mut bits = self.take_word(index as usize);
-            if base < from && bits != 0 {
-                // Those before are none of ours.
-                let before = (1 << (from - base)) - 1;
-                if bits & before != 0 {
-                    self.put(base, bits & before);
-                }
-                bits &= !before;
+        let mut start = from;
+        loop {
+            if start >= total {
+                return None;
             }
-            while bits != 0 {
-                let skip = bits.trailing_zeros();
-                let ones = (bits >> skip).trailing_ones();
-                let (start, end) = (base + skip, base + skip + ones);
-                run = match run {
-                    Some((a, b)) if b == start => Some((a, end)),
-                    Some((a, b)) => {
-                        if !found(a, b) {
-                            // Those not handed over go back.
-                            self.set(a, b);
-                            self.put(base, bits);
-                            return a;
-                        }
-                        Some((start, end))
-                    }
-                    None => Some((start, end)),
-                };
-                if end - base == 64 {
-                    break;
-                }
-                bits &= u64::MAX << (end - base);
+            // A look first: most are 0. Relaxed: taking them synchronises.
+            let bits = self.0[start as usize / 64].load(Ordering::Relaxed) >> (start % 64);
+            if bits != 0 {
+                start += bits.trailing_zeros();
+                break;
             }
-            base += 64;
-            index += 1;
-            // A run that ended before this word's end is whole.
-            if let Some((a, b)) = run
-                && b < base
-            {
-                if !found(a, b) {
-                    self.set(a, b);
-                    return a;
-                }
-                run = None;
+            start = (start / 64 + 1) * 64;
+        }
+        let mut end = start;
+        while end < total {
+            let (word, skip) = (&self.0[end as usize / 64], end % 64);
+            let ones = (word.load(Ordering::Relaxed) >> skip).trailing_ones();
+            if ones != 0 {
+                let taken = (u64::MAX >> (64 - ones)) << skip;
+                // Acquire: rule 1, pairs with the release in `set`. Nobody else takes bits (rule 3).
+                word.fetch_and(!taken, Ordering::Acquire);
+                end += ones;
+            }
+            if skip + ones < 64 {
+                break;
             }
         }
-        if let Some((a, b)) = run
-            && !found(a, b)
-        {
-            self.set(a, b);
-            return a;
-        }
-        total
-    }
-
-    /// Puts bits of the word at `base` back.
-    fn put(&self, base: u32, bits: u64) {
-        self.0[base as usize / 64].fetch_or(bits, Ordering::Release);
+        Some((start, end))
     }
 }
 
@@ -300,7 +263,7 @@ mod tests {
         assert_eq!(dirty.map(), None);
     }
 
-    /// Whatever bits are set, and wherever taking is broken off, each byte is handed over once.
+    /// Whatever bits are set, and whichever are put back, each byte is handed over once.
     #[test]
     fn runs_are_the_set_bits() {
         let words: Vec<DeviceAtomicU64> = (0..64).map(|_| DeviceAtomicU64::new(0)).collect();
@@ -319,26 +282,32 @@ mod tests {
                 want[start as usize..end as usize].fill(true);
             }
             let mut got = [false; 4096];
-            let (mut from, mut broken) = (0, 0);
-            while from < 4096 {
-                let mut left = 1 + random(8);
-                from = map.take_runs(from, |start, end| {
-                    assert!(start < end);
-                    if left == 0 {
-                        broken += 1;
-                        return false;
-                    }
-                    left -= 1;
-                    for byte in start..end {
-                        assert!(!core::mem::replace(&mut got[byte as usize], true), "twice");
-                    }
-                    // Runs do not touch: each is as long as can be.
-                    assert!(end == 4096 || !want[end as usize] || round % 3 == 0);
-                    true
-                });
+            let mut from = 0;
+            while let Some((start, end)) = map.take_run(from) {
+                assert!(start < end && from <= start);
+                // Runs do not touch: each is as long as can be.
+                assert!(end == 4096 || !want[end as usize]);
+                for byte in start..end {
+                    assert!(!core::mem::replace(&mut got[byte as usize], true), "twice");
+                }
+                from = end;
+                if random(8) == 0 {
+                    // It did not fit: the next to look takes it.
+                    map.set(start, end);
+                    got[start as usize..end as usize].fill(false);
+                    from = start;
+                }
             }
             assert!(got == want, "round {round}");
             assert!(words.iter().all(|word| word.load(Ordering::Relaxed) == 0));
+            // What is cleared is what lies beyond.
+            let (cut, end) = (random(4097), random(4096) + 1);
+            map.set(0, end);
+            if cut < 4096 {
+                map.clear(cut);
+            }
+            assert_eq!(map.take_run(0), (cut > 0).then_some((0, end.min(cut))), "{cut} {end}");
+            assert_eq!(map.take_run(0), None);
         }
     }
 }

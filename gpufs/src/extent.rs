@@ -48,8 +48,10 @@ pub(crate) struct Extent {
     /// Pieces so far. The last one is here until another one begins, the others in the table.
     runs: u32,
     last: Run,
-    /// Bytes so far.
+    /// Bytes so far; after the host's answer, of those from run `run` on, how many need no mark.
     bytes: u64,
+    /// After the host's answer: the run that is looked at.
+    run: u32,
     /// Of the cell: its slot, or null, and the slot's place in the window.
     slot: *mut u8,
     slot_at: u64,
@@ -148,64 +150,43 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     #[inline(never)]
     pub(crate) fn next_piece(&self, x: &mut Extent) -> Option<mem::Plan> {
         loop {
+            let Some((start, end)) = self.take_marks(x) else {
+                if self.add_next_page(x) {
+                    continue;
+                }
+                return None;
+            };
             let frame = x.frames[x.page as usize];
             let page_at =
                 (u64::from(x.first.page()) + u64::from(x.page)) << self.header().page_shift;
-            let piece = match x.marks {
-                Marks::Clean => None,
-                Marks::Range { start, end } => {
-                    x.marks = Marks::Clean;
-                    if x.fits(end - start, self.continues(x, frame, page_at, start, end)) {
-                        Some((start, end))
-                    } else {
-                        self.mark_again(frame, start, end);
-                        x.more = true;
-                        return None;
-                    }
-                }
-                Marks::Map(map) => self.next_of_map(x, map, frame, page_at),
-            };
-            if let Some((start, end)) = piece {
-                let plan = self.add_piece(x, frame, page_at, start, end);
-                if plan.len != 0 {
-                    return Some(plan);
-                }
-            } else if x.more || !self.add_next_page(x) {
+            let continues = self.continues(x, frame, page_at, start, end);
+            if !x.fits(end - start, continues) {
+                self.mark_again(frame, start, end);
+                x.more = true;
                 return None;
+            }
+            let plan = self.add_piece(x, frame, page_at, (start, end), continues);
+            if plan.len != 0 {
+                return Some(plan);
             }
         }
     }
 
-    /// The next piece of a page that has a map.
-    fn next_of_map(
-        &self,
-        x: &mut Extent,
-        map: u32,
-        frame: u32,
-        page_at: u64,
-    ) -> Option<(u32, u32)> {
-        let mut piece = None;
-        let mut full = false;
-        x.map_at = self.byte_map(map).take_runs(x.map_at, |start, end| {
-            if piece.is_some() {
-                return false;
+    /// Takes the next marks of the present page.
+    #[inline(never)]
+    fn take_marks(&self, x: &mut Extent) -> Option<(u32, u32)> {
+        match x.marks {
+            Marks::Clean => None,
+            Marks::Range { start, end } => {
+                x.marks = Marks::Clean;
+                Some((start, end))
             }
-            full = !x.fits(end - start, self.continues(x, frame, page_at, start, end));
-            if !full {
-                piece = Some((start, end));
+            Marks::Map(map) => {
+                let run = self.byte_map(map).take_run(x.map_at)?;
+                x.map_at = run.1;
+                Some(run)
             }
-            !full
-        });
-        if full {
-            x.more = true;
-            if self.frames()[frame as usize].dirty.raise() {
-                self.note_dirty(x.record);
-            }
-            x.marks = Marks::Clean;
-        } else if piece.is_none() {
-            x.marks = Marks::Clean;
         }
-        piece
     }
 
     /// Where in the window the bytes of a piece are, or will be.
@@ -227,13 +208,14 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Adds a piece that fits.
+    #[inline(never)]
     fn add_piece(
         &self,
         x: &mut Extent,
         frame: u32,
         page_at: u64,
-        start: u32,
-        end: u32,
+        (start, end): (u32, u32),
+        continues: bool,
     ) -> mem::Plan {
         let len = end - start;
         let buf = self.place(x, frame, start);
@@ -241,7 +223,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         let (dst, src) = unsafe {
             (x.slot.wrapping_add(x.bytes as usize), self.frame_data(frame).add(start as usize))
         };
-        if self.continues(x, frame, page_at, start, end) {
+        if continues {
             x.last.len += len;
         } else {
             x.put_last(self.is_direct(), self.header().slot_size as usize);
@@ -257,6 +239,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Goes on to the page that follows in the file, if it is here, dirty, and nobody is at it.
+    #[inline(never)]
     fn add_next_page(&self, x: &mut Extent) -> bool {
         if x.count as usize == MAX_PAGES || x.runs == x.most_runs && self.is_direct() {
             return false;
@@ -284,7 +267,8 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         let answer = if x.runs == 0 { Some(Ok(0)) } else { self.write_extent::<G>(x, cell) };
         let written = answer.and_then(Result::ok).unwrap_or(0).min(x.bytes);
         self.count(Count::BytesWritten, written);
-        if written < x.bytes {
+        let is_short = written < x.bytes;
+        if is_short {
             self.mark_unwritten(x, written);
         }
         let record = self.open_file(x.record);
@@ -297,7 +281,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         record.dirty_pages.fetch_sub(x.count, Ordering::Release);
         let what = match answer {
             None => Step::LOST,
-            _ if x.more || written < x.bytes => Step::SOME,
+            _ if x.more || is_short => Step::SOME,
             _ => Step::ALL,
         };
         let errno = answer.and_then(Result::err).map_or(0, Errno::raw);
@@ -332,23 +316,35 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// Marks what the host has not written as dirty again: all but the first `written` bytes.
     #[inline(never)]
-    fn mark_unwritten(&self, x: &Extent, written: u64) {
-        let mut skip = written;
-        for number in 0..x.runs {
-            let run = x.run(number, self.is_direct(), self.header().slot_size as usize);
-            let skipped = skip.min(u64::from(run.len));
-            skip -= skipped;
-            let (mut at, end) = (run.offset + skipped, run.offset + u64::from(run.len));
-            while at < end {
-                let page_size = self.page_size() as u64;
-                let next = (at / page_size + 1) * page_size;
-                let index = (at >> self.header().page_shift) - u64::from(x.first.page());
-                let start = at % page_size;
-                let stop = start + next.min(end) - at;
-                self.mark_again(x.frames[index as usize], start as u32, stop as u32);
-                at = next;
-            }
+    fn mark_unwritten(&self, x: &mut Extent, written: u64) {
+        x.bytes = written;
+        x.run = 0;
+        while let Some((frame, start, end)) = self.next_unwritten(x) {
+            self.mark_again(frame, start, end);
         }
+    }
+
+    /// Takes the next bytes, all in one page, from those after the first [`Extent::bytes`] of the runs from
+    /// [`Extent::run`] on. What is left is kept there and not by the caller: how deep marking goes
+    /// is told in `fetch.rs`.
+    #[inline(never)]
+    fn next_unwritten(&self, x: &mut Extent) -> Option<(u32, u32, u32)> {
+        while x.run < x.runs {
+            let run = x.run(x.run, self.is_direct(), self.header().slot_size as usize);
+            if x.bytes >= u64::from(run.len) {
+                x.bytes -= u64::from(run.len);
+                x.run += 1;
+                continue;
+            }
+            let (at, end) = (run.offset + x.bytes, run.offset + u64::from(run.len));
+            let page_size = self.page_size() as u64;
+            let stop = end.min((at / page_size + 1) * page_size);
+            x.bytes += stop - at;
+            let index = (at >> self.header().page_shift) - u64::from(x.first.page());
+            let start = (at % page_size) as u32;
+            return Some((x.frames[index as usize], start, start + (stop - at) as u32));
+        }
+        None
     }
 }
 
@@ -367,6 +363,7 @@ impl Extent {
             runs: 0,
             last: Run::zeroed(),
             bytes: 0,
+            run: 0,
             slot: core::ptr::null_mut(),
             slot_at: 0,
             most_bytes: 0,

@@ -16,7 +16,6 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// # Errors
     /// If the page needs a map, there is none, and what is dirty cannot be written back: then the marks
     /// are not made.
-    #[inline(never)]
     pub(crate) fn mark_dirty(
         &self,
         frame: u32,
@@ -24,36 +23,53 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         start: u32,
         end: u32,
     ) -> Result<(), Errno> {
+        while !self.try_mark(frame, record, start, end) {
+            self.spare_map(frame)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Fs::mark_dirty`]; `false` if the page needs a map and there is none.
+    #[inline(never)]
+    fn try_mark(&self, frame: u32, record: u32, start: u32, end: u32) -> bool {
         let page = &self.frames()[frame as usize];
         // Before the marks: whoever sees them sees whose they are. All who write the page have one record.
         page.owner.store(record, Ordering::Relaxed);
         loop {
             match page.dirty.mark(start, end) {
-                Marked::Again => return Ok(()),
+                Marked::Again => return true,
                 Marked::First => {
                     self.note_dirty(record);
-                    return Ok(());
+                    return true;
                 }
                 Marked::NeedsBits(map) => {
                     self.byte_map(map).set(start, end);
                     if page.dirty.raise() {
                         self.note_dirty(record);
                     }
-                    return Ok(());
+                    return true;
                 }
-                Marked::NeedsMap(seen) => match self.map_bits().claim(frame) {
-                    Some(map) => {
-                        let (a, b) = Dirty::range_of(seen);
-                        self.byte_map(map).set(a, b);
-                        if !page.dirty.attach(seen, map) {
-                            self.byte_map(map).clear();
-                            self.map_bits().release(map);
-                        }
+                Marked::NeedsMap(seen) => {
+                    if !self.give_map(frame, seen) {
+                        return false;
                     }
-                    None => self.spare_map(frame)?,
-                },
+                }
             }
         }
+    }
+
+    /// Gives a page a map instead of the range that was `seen`, unless its marks have changed: to be looked at
+    /// again. `false` if no map is free.
+    #[inline(never)]
+    fn give_map(&self, frame: u32, seen: u64) -> bool {
+        let Some(map) = self.map_bits().claim(frame) else { return false };
+        let (start, end) = Dirty::range_of(seen);
+        self.byte_map(map).set(start, end);
+        if !self.frames()[frame as usize].dirty.attach(seen, map) {
+            self.byte_map(map).clear(0);
+            self.map_bits().release(map);
+        }
+        true
     }
 
     pub(crate) fn note_dirty(&self, record: u32) {
@@ -76,16 +92,9 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                     page.dirty.raise()
                 }
                 Marked::NeedsMap(seen) => {
-                    let (a, b) = Dirty::range_of(seen);
-                    match self.map_bits().claim(frame) {
-                        Some(map) => {
-                            self.byte_map(map).set(a, b);
-                            if !page.dirty.attach(seen, map) {
-                                self.byte_map(map).clear();
-                                self.map_bits().release(map);
-                            }
-                        }
-                        None => (start, end) = (start.min(a), end.max(b)),
+                    if !self.give_map(frame, seen) {
+                        let (a, b) = Dirty::range_of(seen);
+                        (start, end) = (start.min(a), end.max(b));
                     }
                     continue;
                 }
@@ -154,7 +163,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             }
             Marks::Map(map) => {
                 // The bits before stay where they are.
-                self.byte_map(map).take_runs(from, |_, _| true);
+                self.byte_map(map).clear(from);
                 if from > 0 && page.dirty.raise() {
                     self.note_dirty(page.owner.load(Ordering::Relaxed));
                 }
@@ -178,7 +187,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         self.lock_page(page)?;
         let marks = page.dirty.take();
         if let Marks::Map(map) = marks {
-            self.byte_map(map).clear();
+            self.byte_map(map).clear(0);
         }
         page.unlock();
         if marks != Marks::Clean {
@@ -220,7 +229,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         if let Some(map) = page.dirty.map() {
             page.dirty.detach();
             // There are none, unless a mark was taken back; a map that is free has no bits.
-            self.byte_map(map).clear();
+            self.byte_map(map).clear(0);
             self.map_bits().release(map);
         }
     }
@@ -228,35 +237,50 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// After no map was left for this page: makes another page's free, by writing that page back. Where none
     /// can be had so, what is dirty of this page goes to the file, and its marks begin anew as a range. That
     /// alone would do, but a request for each gap: of 8 bytes in every 64 it sent 14 bytes for each byte.
+    #[inline(never)]
     fn spare_map(&self, frame: u32) -> Result<(), Errno> {
-        let (frames, hand) = (self.frames(), &self.globals().map_hand);
-        for _ in frames {
-            let at = hand.fetch_add(1, Ordering::Relaxed) % frames.len() as u32;
-            let page = &frames[at as usize];
-            if page.dirty.map().is_none() || !page.is_evictable() {
-                continue;
-            }
-            if page.dirty.is_dirty() && self.write_back_alone(at).is_err() {
-                // It stays dirty, and whoever syncs its file is told.
-                break;
-            }
-            // Written back it has given its map up, unless somebody held it then.
-            if page.take_for_eviction().is_some() && self.settle_marks(at) {
-                page.restore();
-            }
+        if let Some(other) = self.next_with_map()
+            // One that cannot be written back stays dirty, and whoever syncs its file is told.
+            && (!self.frames()[other as usize].dirty.is_dirty()
+                || self.write_back_alone(other).is_ok())
+        {
+            // It has given its map up, unless somebody held it then.
+            self.take_map(other);
             return Ok(());
         }
         self.write_back_alone(frame)
     }
 
+    /// A page that has a map, and could go now: of one after the other.
+    #[inline(never)]
+    fn next_with_map(&self) -> Option<u32> {
+        let (frames, hand) = (self.frames(), &self.globals().map_hand);
+        for _ in frames {
+            let at = hand.fetch_add(1, Ordering::Relaxed) % frames.len() as u32;
+            let page = &frames[at as usize];
+            if page.dirty.map().is_some() && page.is_evictable() {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// Takes the map of a page away, if the page is clean and nobody uses it.
+    #[inline(never)]
+    fn take_map(&self, frame: u32) {
+        let page = &self.frames()[frame as usize];
+        if page.take_for_eviction().is_some() && self.settle_marks(frame) {
+            page.restore();
+        }
+    }
+
     /// Unpins a page that was written back, and takes its map away if nobody uses it.
     #[inline(never)]
     pub(crate) fn retire_map(&self, frame: u32) {
-        let page = &self.frames()[frame as usize];
-        let has_map = page.dirty.map().is_some();
+        let has_map = self.frames()[frame as usize].dirty.map().is_some();
         self.unpin(Page { frame, len: 0 }, false);
-        if has_map && page.take_for_eviction().is_some() && self.settle_marks(frame) {
-            page.restore();
+        if has_map {
+            self.take_map(frame);
         }
     }
 }

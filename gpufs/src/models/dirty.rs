@@ -61,7 +61,7 @@ impl Page {
                     let (a, b) = Dirty::range_of(seen);
                     map.set(a, b);
                     if !self.frame.dirty.attach(seen, 0) {
-                        map.take_runs(0, |_, _| true);
+                        map.clear(0);
                         self.map_taken.fetch_and(0, Ordering::Release);
                     }
                 }
@@ -90,10 +90,11 @@ impl Page {
                 Marks::Clean => {}
                 Marks::Range { start, end } => to_file(start, end),
                 Marks::Map(_) => {
-                    ByteMap::new(&self.map).take_runs(0, |start, end| {
+                    let (map, mut from) = (ByteMap::new(&self.map), 0);
+                    while let Some((start, end)) = map.take_run(from) {
                         to_file(start, end);
-                        true
-                    });
+                        from = end;
+                    }
                 }
             }
             self.frame.unlock();
