@@ -63,7 +63,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
                 Ok(u32::from(!matches!(self.fs.locate_unpinned(key), Located::Absent)))
             })?;
             if cached != 0 {
-                let page = self.fs.pin(group, self, number)?;
+                let page = self.pin(group, number)?;
                 // SAFETY: within the buffer and the page, which is pinned. The bytes are the file's: to have
                 // them twice, if the page was fetched just now, changes nothing.
                 unsafe {

@@ -109,79 +109,6 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         E::used(self.policy(), &self.frames()[page.frame as usize]);
     }
 
-    /// Pins page `number` of `file` for the group, fetching it if need be.
-    pub(crate) fn pin<G: Group>(
-        &self,
-        group: &G,
-        file: &File<I, E>,
-        number: u32,
-    ) -> Result<Page, Errno> {
-        Ok(self.pin_or_begin(group, file, number, false)?.page)
-    }
-
-    /// Pins page `number` of `file` for the group. If it is not there it is fetched, or, if it is to be
-    /// `fresh`, left to the caller: [`Found::FRESH`].
-    #[inline(never)]
-    pub(crate) fn pin_or_begin<G: Group>(
-        &self,
-        group: &G,
-        file: &File<I, E>,
-        number: u32,
-        fresh: bool,
-    ) -> Result<Found, Errno> {
-        let key = PageKey::new(file.version(), number);
-        let mut found = self.by_leader(group, || match self.locate(key) {
-            Located::Pinned(page) => {
-                self.note_hit(page);
-                Ok(Found::ready(page))
-            }
-            Located::InFlight { .. } => self.fetch::<G>(file, key, fresh, NO_CELL, Step::Search),
-            Located::Absent => self.fetch::<G>(file, key, fresh, NO_CELL, Step::Enter),
-        })?;
-        let mut victims = 0;
-        loop {
-            match found.what {
-                Found::SLOT => {
-                    self.fill_from_slot(group, found)?;
-                    if group.is_leader() {
-                        self.publish_page(key, found.cell, found.page);
-                    }
-                    found.what = Found::READY;
-                }
-                Found::DIRTY | Found::WASH => {
-                    victims += 1;
-                    let written = self.write_back(group, found.page.frame, found.cell);
-                    if written == Ok(Wrote::Lost) {
-                        return Err(Errno::EIO);
-                    }
-                    found = self.by_leader(group, || {
-                        self.let_others_write(found.page.frame, written);
-                        // A page that cannot be written stays; another may go.
-                        let written = if victims < VICTIMS { Ok(()) } else { written.map(drop) };
-                        if found.what == Found::WASH {
-                            self.release_cell(found.cell);
-                            written?;
-                            return self.fetch::<G>(file, key, fresh, NO_CELL, Step::Search);
-                        }
-                        if let Err(e) = written {
-                            return Err(self.fail(key, found.cell, None, e));
-                        }
-                        self.fetch::<G>(file, key, fresh, found.cell, Step::TakeFrame)
-                    })?;
-                    continue;
-                }
-                _ => {}
-            }
-            if file.is_live()
-                && found.what == Found::READY
-                && found.page.len < self.page_size() as u32
-            {
-                found.page.len = self.by_leader(group, || self.make_whole(found.page))?;
-            }
-            return Ok(found);
-        }
-    }
-
     /// Copies a page from the transfer slot to its frame.
     pub(crate) fn fill_from_slot<G: Group>(&self, group: &G, found: Found) -> Result<(), Errno> {
         let slot = self.region().slot(found.cell).ok_or(Errno::EPROTO)?;
@@ -191,5 +118,73 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         unsafe { gpu_rt::mem::copy(group, data, slot, found.page.len as usize) };
         group.sync();
         Ok(())
+    }
+}
+
+impl<I: PageIndex, E: Eviction> File<I, E> {
+    /// Pins page `number` for the group, fetching it if need be.
+    pub(crate) fn pin<G: Group>(&self, group: &G, number: u32) -> Result<Page, Errno> {
+        Ok(self.pin_or_begin(group, number, false)?.page)
+    }
+
+    /// Pins page `number` for the group. If it is not there it is fetched, or, if it is to be `fresh`, left to the
+    /// caller: [`Found::FRESH`].
+    #[inline(never)]
+    pub(crate) fn pin_or_begin<G: Group>(
+        &self,
+        group: &G,
+        number: u32,
+        fresh: bool,
+    ) -> Result<Found, Errno> {
+        let key = PageKey::new(self.version(), number);
+        let fs = &self.fs;
+        let mut found = fs.by_leader(group, || match fs.locate(key) {
+            Located::Pinned(page) => {
+                fs.note_hit(page);
+                Ok(Found::ready(page))
+            }
+            Located::InFlight { .. } => self.fetch::<G>(number, fresh, NO_CELL, Step::Search),
+            Located::Absent => self.fetch::<G>(number, fresh, NO_CELL, Step::Enter),
+        })?;
+        let mut victims = 0;
+        loop {
+            match found.what {
+                Found::SLOT => {
+                    fs.fill_from_slot(group, found)?;
+                    if group.is_leader() {
+                        fs.publish_page(key, found.cell, found.page);
+                    }
+                    found.what = Found::READY;
+                }
+                Found::DIRTY | Found::WASH => {
+                    victims += 1;
+                    let written = fs.write_back(group, found.page.frame, found.cell);
+                    if written == Ok(Wrote::Lost) {
+                        return Err(Errno::EIO);
+                    }
+                    found = fs.by_leader(group, || {
+                        fs.let_others_write(found.page.frame, written);
+                        // A page that cannot be written stays; another may go.
+                        let written = if victims < VICTIMS { Ok(()) } else { written.map(drop) };
+                        if found.what == Found::WASH {
+                            fs.release_cell(found.cell);
+                            written?;
+                            return self.fetch::<G>(number, fresh, NO_CELL, Step::Search);
+                        }
+                        if let Err(e) = written {
+                            return Err(fs.fail(key, found.cell, None, e));
+                        }
+                        self.fetch::<G>(number, fresh, found.cell, Step::TakeFrame)
+                    })?;
+                    continue;
+                }
+                _ => {}
+            }
+            let is_short = found.page.len < self.page_size() as u32;
+            if self.is_live() && found.what == Found::READY && is_short {
+                found.page.len = fs.by_leader(group, || fs.make_whole(found.page))?;
+            }
+            return Ok(found);
+        }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) enum Step {
     /// Ask the host for it.
     Read,
     /// Find a frame for an adopted prefetch.
-    FrameForAdopted,
+    TakeFrameForAdopted,
     /// Wait for an adopted prefetch.
     ReceiveAdopted,
     /// Claim a cell by way of which another page is written back.
@@ -62,34 +62,52 @@ struct Fetch<'a, I: PageIndex, E: Eviction> {
     patience: Patience,
 }
 
-impl<I: PageIndex, E: Eviction> Fs<I, E> {
-    /// A leader's part of [`Fs::pin_or_begin`], when the page is not in a frame. If it is entered as being
+impl<I: PageIndex, E: Eviction> File<I, E> {
+    /// A leader's part of [`File::pin_or_begin`], when the page is not in a frame. If it is entered as being
     /// fetched already, `cell` is by which.
     #[inline(never)]
     pub(crate) fn fetch<G: Group>(
         &self,
-        file: &File<I, E>,
-        key: PageKey,
+        number: u32,
         fresh: bool,
         cell: u32,
         mut step: Step,
     ) -> Result<Found, Errno> {
-        let found = Found::ready(Page::zeroed());
-        let patience = Patience::new();
-        let mut fetch = Fetch { file, key, fresh, cell, turn: 0, tag: 0, found, patience };
+        let mut fetch = Fetch {
+            file: self,
+            key: PageKey::new(self.version(), number),
+            fresh,
+            cell,
+            turn: 0,
+            tag: 0,
+            found: Found::ready(Page::zeroed()),
+            patience: Patience::new(),
+        };
         loop {
             step = match step {
                 Step::Search => fetch.search()?,
                 Step::Join => fetch.join()?,
                 Step::Enter => fetch.enter()?,
-                Step::TakeFrame => fetch.take_frame()?,
+                Step::TakeFrame => {
+                    let room = self.fs.take_frame();
+                    fetch.with_room(room)?
+                }
                 Step::Read => {
                     fetch.post::<G>()?;
                     fetch.read_ahead();
                     fetch.receive()?
                 }
-                Step::FrameForAdopted => fetch.frame_for_adopted()?,
-                Step::ReceiveAdopted => fetch.receive_adopted()?,
+                Step::TakeFrameForAdopted => {
+                    let room = self.fs.take_frame();
+                    fetch.adopted_with_room(room)?
+                }
+                Step::ReceiveAdopted => {
+                    let step = fetch.receive_adopted()?;
+                    if step == Step::Done {
+                        fetch.read_ahead();
+                    }
+                    step
+                }
                 Step::ClaimForWash => fetch.claim_for_wash()?,
                 Step::Done => return Ok(fetch.found),
             };
@@ -122,7 +140,7 @@ impl<I: PageIndex, E: Eviction> Fetch<'_, I, E> {
         if record.adopt(self.key.0) {
             // Through a slot: the frame comes last.
             let has_frame = record.frame.load(Ordering::Relaxed) != NO_FRAME;
-            return Ok(if has_frame { Step::ReceiveAdopted } else { Step::FrameForAdopted });
+            return Ok(if has_frame { Step::ReceiveAdopted } else { Step::TakeFrameForAdopted });
         }
         fs.count(Count::Waits, 1);
         self.patience.wait(fs.region().header(), &record.turn, self.turn)?;
@@ -148,9 +166,9 @@ impl<I: PageIndex, E: Eviction> Fetch<'_, I, E> {
     }
 
     #[inline(never)]
-    fn take_frame(&mut self) -> Result<Step, Errno> {
+    fn with_room(&mut self, room: Result<Room, Errno>) -> Result<Step, Errno> {
         let fs = &self.file.fs;
-        match fs.take_frame() {
+        match room {
             Ok(Room::Frame(frame)) => {
                 if !self.fresh {
                     self.found.page.frame = frame;
@@ -196,10 +214,10 @@ impl<I: PageIndex, E: Eviction> Fetch<'_, I, E> {
     }
 
     #[inline(never)]
-    fn frame_for_adopted(&mut self) -> Result<Step, Errno> {
+    fn adopted_with_room(&mut self, room: Result<Room, Errno>) -> Result<Step, Errno> {
         let fs = &self.file.fs;
         let record = fs.in_flight(self.cell);
-        match fs.take_frame() {
+        match room {
             Ok(Room::Frame(frame)) => {
                 record.frame.store(frame, Ordering::Relaxed);
                 Ok(Step::ReceiveAdopted)
@@ -228,7 +246,6 @@ impl<I: PageIndex, E: Eviction> Fetch<'_, I, E> {
         match fs.finish_adopted(self.cell)? {
             Some(found) => {
                 self.found = found;
-                self.read_ahead();
                 Ok(Step::Done)
             }
             // The prefetch had failed.

@@ -367,7 +367,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
             };
             Errno::check(step.errno)?;
             if step.what == Step::MISS {
-                fetched = Some(self.fs.pin(group, self, step.number)?);
+                fetched = Some(self.pin(group, step.number)?);
                 continue;
             }
             if step.what == Step::END {

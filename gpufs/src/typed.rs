@@ -70,7 +70,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         };
         self.let_go(held);
         let number = self.page_number(end - size);
-        match number.and_then(|number| Ok((number, self.fs.pin(&Thread, &self, number)?))) {
+        match number.and_then(|number| Ok((number, self.pin(&Thread, number)?))) {
             Ok((number, page)) => {
                 let page_at = u64::from(number) * self.page_size() as u64;
                 let first = page_at.div_ceil(size);

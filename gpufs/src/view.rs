@@ -56,7 +56,7 @@ impl<G: Group, I: PageIndex, E: Eviction> View<G, I, E> {
         };
         for i in 0..spans {
             // On an error the pages so far are unpinned as the view is dropped.
-            let page = fs.pin(group, file, first + i as u32)?;
+            let page = file.pin(group, first + i as u32)?;
             view.frames[i] = page.frame;
             view.count += 1;
             let skip = if i == 0 { start } else { 0 };

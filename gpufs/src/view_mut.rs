@@ -64,7 +64,7 @@ impl<G: Group, I: PageIndex, E: Eviction> ViewMut<G, I, E> {
         };
         for i in 0..spans {
             // On an error the pages so far are given back as the view is dropped.
-            let page = fs.pin(group, file, first + i as u32)?;
+            let page = file.pin(group, first + i as u32)?;
             let twin = match fs.spare_frame(group) {
                 Ok(twin) => twin,
                 Err(e) => {

@@ -186,7 +186,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         done: u64,
         piece: &mut Piece,
     ) -> Result<(), Errno> {
-        let found = self.fs.pin_or_begin(group, self, piece.number, piece.fresh != 0)?;
+        let found = self.pin_or_begin(group, piece.number, piece.fresh != 0)?;
         piece.page = found.page;
         if found.what != Found::FRESH {
             // SAFETY: as in `write_at`.
