@@ -1,8 +1,8 @@
 //! Pages fetched before anybody asks: sequential read-ahead, and the start of asynchronous reads.
 //!
 //! A prefetched page stays in its request's cell (and transfer slot) until it is first touched: who
-//! touches it adopts the request and finishes it. At most a quarter of the cells may be so taken. A
-//! ring remembers them in order of age; the oldest that has arrived makes room for a new one.
+//! touches it adopts the request and finishes it. At most a quarter of the cells may be so taken. A ring
+//! remembers them; when no more may be begun, those that have arrived join the cache.
 
 use crate::cache::Located;
 use crate::evict::Eviction;
@@ -18,16 +18,6 @@ use gpu_rt::atomic::Ordering;
 
 /// Pages that sequential reading keeps ahead of the reader, at most.
 const MAX_WINDOW: u32 = 16;
-
-/// What became of a noted prefetch.
-enum Noted {
-    /// Somebody has touched it.
-    Gone,
-    /// It has not arrived, or somebody touches it just now.
-    UnderWay,
-    /// It has arrived, and is the caller's.
-    Adopted(u32),
-}
 
 impl<I: PageIndex, E: Eviction> Fs<I, E> {
     /// Starts to fetch a page without waiting for anything.
@@ -94,8 +84,8 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         }
     }
 
-    /// Notes a prefetch in the ring. One that stands in its place is settled if it has arrived, and
-    /// moves on to the next place if not: the ring has as many as there can be prefetches.
+    /// Notes a prefetch in the ring, in a place whose note can be forgotten: there are as many as there can be
+    /// prefetches. A note that stands in its way moves on to the next place.
     #[inline(never)]
     fn remember(&self, cell: u32) {
         let ring = self.prefetch_ring();
@@ -105,10 +95,19 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         for _ in ring {
             let next = self.globals().prefetch_next.fetch_add(1, Ordering::Relaxed);
             noted = ring[next as usize % ring.len()].swap(noted, Ordering::Relaxed);
-            if self.settle(noted) {
+            if self.is_gone(noted) {
                 return;
             }
         }
+    }
+
+    /// Whether what was noted is nobody's prefetch any more.
+    fn is_gone(&self, noted: u64) -> bool {
+        (noted as u32).checked_sub(1).is_none_or(|cell| {
+            let record = self.in_flight(cell);
+            record.tag.load(Ordering::Relaxed) != (noted >> 32) as u32
+                || record.state.load(Ordering::Relaxed) != AHEAD
+        })
     }
 
     /// Lets prefetched pages that have arrived, and that nobody touched, join the cache, so that
@@ -118,7 +117,9 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             return;
         }
         for place in self.prefetch_ring() {
-            self.settle(place.load(Ordering::Relaxed));
+            if let Some(cell) = self.adopt_noted(place.load(Ordering::Relaxed)) {
+                if self.is_direct() { self.join(cell) } else { self.join_from_slot(cell) }
+            }
         }
     }
 
@@ -130,22 +131,9 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             return;
         }
         for place in self.prefetch_ring() {
-            if let Noted::Adopted(cell) = self.adopt_noted(place.load(Ordering::Relaxed)) {
+            if let Some(cell) = self.adopt_noted(place.load(Ordering::Relaxed)) {
                 self.join(cell);
             }
-        }
-    }
-
-    /// Settles a noted prefetch, if that takes no waiting; whether the note can be forgotten.
-    fn settle(&self, noted: u64) -> bool {
-        match self.adopt_noted(noted) {
-            Noted::Gone => true,
-            Noted::UnderWay => false,
-            Noted::Adopted(cell) if self.is_direct() => {
-                self.join(cell);
-                true
-            }
-            Noted::Adopted(cell) => self.join_from_slot(cell),
         }
     }
 
@@ -158,14 +146,11 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         }
     }
 
-    /// The same, for one that has arrived in a slot: `false`, and it is nobody's again, if there is no frame
-    /// for it without waiting.
-    fn join_from_slot(&self, cell: u32) -> bool {
+    /// The same, for one that has arrived in a slot. It is nobody's again if there is no frame for it without
+    /// waiting.
+    fn join_from_slot(&self, cell: u32) {
         let record = self.in_flight(cell);
-        let Some(frame) = self.try_take_frame() else {
-            record.give_up();
-            return false;
-        };
+        let Some(frame) = self.try_take_frame() else { return record.give_up() };
         record.frame.store(frame, Ordering::Relaxed);
         let key = PageKey(record.key.load(Ordering::Relaxed));
         self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
@@ -178,23 +163,17 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 Err(_) => self.abandon(key, cell, Some(frame)),
             }
         }
-        true
     }
 
     /// Adopts a noted prefetch that has arrived.
-    fn adopt_noted(&self, noted: u64) -> Noted {
-        let Some(cell) = (noted as u32).checked_sub(1) else { return Noted::Gone };
+    fn adopt_noted(&self, noted: u64) -> Option<u32> {
+        if self.is_gone(noted) {
+            return None;
+        }
+        let cell = noted as u32 - 1;
         let record = self.in_flight(cell);
         let key = record.key.load(Ordering::Relaxed);
-        let tag = record.tag.load(Ordering::Relaxed);
-        if tag != (noted >> 32) as u32 || record.state.load(Ordering::Relaxed) != AHEAD {
-            return Noted::Gone;
-        }
-        if self.is_answered(cell, tag) && record.adopt(key) {
-            Noted::Adopted(cell)
-        } else {
-            Noted::UnderWay
-        }
+        (self.is_answered(cell, (noted >> 32) as u32) && record.adopt(key)).then_some(cell)
     }
 
     /// Called when page `number` of `file` was fetched: keeps some pages ahead of a reader who
