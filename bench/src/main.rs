@@ -36,6 +36,7 @@ use clap::Parser;
 use gpu_host::{DeviceChoice, Module};
 use measures::gpu::On;
 use scale::Scale;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -86,12 +87,13 @@ fn run(options: &Options) -> Result<()> {
         options.names.is_empty() || options.names.iter().any(|part| name.contains(part.as_str()))
     };
     if options.list {
-        measures::ALL.iter().for_each(|m| println!("{}\n", m.describe(&scale)));
-        measures::gpu::ALL
+        let peers = measures::ALL.iter().map(|m| format!("{}\n\n", m.describe(&scale)));
+        let gpu = measures::gpu::ALL
             .iter()
-            .for_each(|m| println!("{} (with --device)\n    {}\n", m.name, m.what));
-        plots::ALL.iter().for_each(|p| println!("{} (with --plot)\n    {}\n", p.name, p.what));
-        return Ok(());
+            .map(|m| format!("{} (with --device)\n    {}\n\n", m.name, m.what));
+        let plots =
+            plots::ALL.iter().map(|p| format!("{} (with --plot)\n    {}\n\n", p.name, p.what));
+        return say(&peers.chain(gpu).chain(plots).collect::<String>());
     }
 
     let mut rows = Vec::new();
@@ -123,15 +125,23 @@ fn run(options: &Options) -> Result<()> {
             take(measure.name, (measure.run)(&scale))?;
         }
     }
-    print!("{}", row::markdown(&rows));
+    say(&row::markdown(&rows))?;
     if let Some(dir) = &options.plot {
         std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         for plot in plots::ALL.iter().filter(|p| wanted(p.name)) {
             eprintln!("{}: {}", plot.name, plot.what);
             let file = dir.join(format!("{}.svg", plot.name));
             std::fs::write(&file, (plot.draw)(&scale)?)?;
-            println!("{}", file.display());
+            say(&format!("{}\n", file.display()))?;
         }
     }
     if missing.is_empty() { Ok(()) } else { Err(missing.join("\nbench: ").into()) }
+}
+
+/// Writes to standard output. Whoever has read enough of it may close it.
+fn say(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
+    }
 }
