@@ -9,6 +9,7 @@ use super::chars::Chars;
 use super::dfa::{self, Undecided, Verdict};
 use super::needle::Needle;
 use super::program::{Accept, Find, Program, ProgramFlags};
+use super::set::Place;
 
 /// What ends lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -386,11 +387,17 @@ impl<'p> Matcher<'p> {
     ) -> Option<(usize, usize)> {
         if self.program.find == Find::Set {
             let set = self.program.set.as_ref()?;
-            return if self.fold {
-                set.find::<true>(line, from, accept)
-            } else {
-                set.find::<false>(line, from, accept)
-            };
+            let mut place = Place::new(from);
+            loop {
+                let (start, end) = if self.fold {
+                    set.next::<true>(line, &mut place)?
+                } else {
+                    set.next::<false>(line, &mut place)?
+                };
+                if accept(start, end) {
+                    return Some((start, end));
+                }
+            }
         }
         let mut from = from;
         loop {

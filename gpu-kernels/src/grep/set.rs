@@ -100,6 +100,19 @@ pub(super) struct Set<'p> {
     ahead: usize,
 }
 
+/// How far a search has come.
+pub(super) struct Place {
+    at: usize,
+    /// Literals that were tried there.
+    tried: usize,
+}
+
+impl Place {
+    pub(super) fn new(from: usize) -> Place {
+        Place { at: from, tried: 0 }
+    }
+}
+
 impl<'p> Set<'p> {
     pub(super) fn new(section: &'p [u8]) -> Result<Self, ProgramError> {
         let (header, rest) = table::<SetHeader>(section, 1)?;
@@ -156,16 +169,18 @@ impl<'p> Set<'p> {
         self.longest
     }
 
-    /// First place at or after `from` where `accept(start, end)` takes a literal that stands
-    /// there; literals at one place are offered longest first. `FOLD`: in any ASCII case.
+    /// The next literal at or after a place, and where it ends; those at one place come longest first. `FOLD`:
+    /// in any ASCII case.
+    // It takes no function that says which literal will do: on a GPU the addresses of all tables would be kept
+    // around that.
     #[inline(never)]
-    pub(super) fn find<const FOLD: bool>(
+    pub(super) fn next<const FOLD: bool>(
         &self,
         hay: &[u8],
-        from: usize,
-        mut accept: impl FnMut(usize, usize) -> bool,
+        place: &mut Place,
     ) -> Option<(usize, usize)> {
-        let mut at = from;
+        let mut at = place.at;
+        let mut tried = place.tried;
         while at + self.window <= hay.len() {
             let end = at + self.window;
             let mut last = [0; 2];
@@ -177,14 +192,15 @@ impl<'p> Set<'p> {
             }
             let mut first = [0; 2];
             let prefix = copy_folded::<FOLD>(&hay[at..at + self.block], &mut first);
-            for entry in self.bucket(prefix_hash(prefix, self.bucket_bits)) {
-                if let Some(end) = self.stands::<FOLD>(hay, at, entry)
-                    && accept(at, end)
-                {
+            let bucket = self.bucket(prefix_hash(prefix, self.bucket_bits));
+            for (number, entry) in bucket.iter().enumerate().skip(tried) {
+                if let Some(end) = self.stands::<FOLD>(hay, at, entry) {
+                    *place = Place { at, tried: number + 1 };
                     return Some((at, end));
                 }
             }
             at += 1;
+            tried = 0;
         }
         None
     }
@@ -198,7 +214,7 @@ impl<'p> Set<'p> {
         from: usize,
     ) -> Option<(usize, usize)> {
         if !VECTORS || self.probes.is_empty() {
-            return self.find::<FOLD>(hay, from, |_, _| true);
+            return self.next::<FOLD>(hay, &mut Place::new(from));
         }
         wide(Probing::<FOLD> { set: self, hay, from })
     }

@@ -206,27 +206,41 @@ impl<'p> Words<'p> {
                     ascii = false;
                 }
             }
-            let run = if ascii || !fold {
-                self.lookup(&hay[start..at], fold)
-            } else {
-                self.lookup_folded(&hay[start..at])
-            };
-            if let Some(run) = run {
-                let mut best = (run.len & Run::WHOLE != 0).then_some((start, at));
-                let phrases = &self.phrases[run.first_phrase as usize..][..run.phrases as usize];
-                for phrase in phrases {
-                    let found = self.phrase(hay, from, start, at, run, phrase, chars, fold);
-                    best = match (best, found) {
-                        (Some(b), Some(f)) if (f.0, !f.1) < (b.0, !b.1) => Some(f),
-                        (None, f) => f,
-                        (b, _) => b,
-                    };
-                }
-                if best.is_some() {
-                    return best;
-                }
+            let found = self.at_run(hay, (from, start, at), ascii, chars, fold);
+            if found.is_some() {
+                return found;
             }
         }
+    }
+
+    /// The pattern that matches at the run of the text from `start` to `end`, all of which are at or after
+    /// `from`.
+    // Not inlined: on a GPU the addresses of all tables would be kept in the loop over runs.
+    #[inline(never)]
+    fn at_run(
+        &self,
+        hay: &[u8],
+        (from, start, end): (usize, usize, usize),
+        ascii: bool,
+        chars: &Chars<'_>,
+        fold: bool,
+    ) -> Option<(usize, usize)> {
+        let run = if ascii || !fold {
+            self.lookup(&hay[start..end], fold)?
+        } else {
+            self.lookup_folded(&hay[start..end])?
+        };
+        let mut best = (run.len & Run::WHOLE != 0).then_some((start, end));
+        let phrases = &self.phrases[run.first_phrase as usize..][..run.phrases as usize];
+        for phrase in phrases {
+            let found = self.phrase(hay, from, start, end, run, phrase, chars, fold);
+            best = match (best, found) {
+                (Some(b), Some(f)) if (f.0, !f.1) < (b.0, !b.1) => Some(f),
+                (None, f) => f,
+                (b, _) => b,
+            };
+        }
+        best
     }
 
     /// Compares a phrase around its first run, which stands at `start..end` of the text.
