@@ -180,8 +180,10 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
                 }
                 _ => {}
             }
-            let is_short = found.page.len < self.page_size() as u32;
-            if self.is_live() && found.what == Found::READY && is_short {
+            if self.is_live()
+                && found.what == Found::READY
+                && found.page.len < self.page_size() as u32
+            {
                 found.page.len = fs.by_leader(group, || fs.make_whole(found.page))?;
             }
             return Ok(found);
