@@ -48,10 +48,10 @@ pub(crate) struct Extent {
     /// Pieces so far. The last one is here until another one begins, the others in the table.
     runs: u32,
     last: Run,
-    /// Bytes so far; after the host's answer, of those from run `run` on, how many need no mark.
+    /// Bytes so far; after the host's answer, of those from piece `unwritten` on, how many need no mark.
     bytes: u64,
-    /// After the host's answer: the run that is looked at.
-    run: u32,
+    /// After the host's answer: the piece that is looked at.
+    unwritten: u32,
     /// Of the cell: its slot, or null, and the slot's place in the window.
     slot: *mut u8,
     slot_at: u64,
@@ -318,22 +318,22 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     #[inline(never)]
     fn mark_unwritten(&self, x: &mut Extent, written: u64) {
         x.bytes = written;
-        x.run = 0;
+        x.unwritten = 0;
         while let Some((frame, start, end)) = self.next_unwritten(x) {
             self.mark_again(frame, start, end);
         }
     }
 
     /// Takes the next bytes, all in one page, from those after the first [`Extent::bytes`] of the runs from
-    /// [`Extent::run`] on. What is left is kept there and not by the caller: how deep marking goes
+    /// [`Extent::unwritten`] on. What is left is kept there and not by the caller: how deep marking goes
     /// is told in `fetch.rs`.
     #[inline(never)]
     fn next_unwritten(&self, x: &mut Extent) -> Option<(u32, u32, u32)> {
-        while x.run < x.runs {
-            let run = x.run(x.run, self.is_direct(), self.header().slot_size as usize);
+        while x.unwritten < x.runs {
+            let run = x.run(x.unwritten, self.is_direct(), self.header().slot_size as usize);
             if x.bytes >= u64::from(run.len) {
                 x.bytes -= u64::from(run.len);
-                x.run += 1;
+                x.unwritten += 1;
                 continue;
             }
             let (at, end) = (run.offset + x.bytes, run.offset + u64::from(run.len));
@@ -363,7 +363,7 @@ impl Extent {
             runs: 0,
             last: Run::zeroed(),
             bytes: 0,
-            run: 0,
+            unwritten: 0,
             slot: core::ptr::null_mut(),
             slot_at: 0,
             most_bytes: 0,
