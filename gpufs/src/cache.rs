@@ -109,13 +109,22 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         E::used(self.policy(), &self.frames()[page.frame as usize]);
     }
 
-    /// Copies a page from the transfer slot to its frame.
-    pub(crate) fn fill_from_slot<G: Group>(&self, group: &G, found: Found) -> Result<(), Errno> {
+    /// Copies a page from the transfer slot to its frame, and writes `rest` zeroes behind it.
+    pub(crate) fn fill_from_slot<G: Group>(
+        &self,
+        group: &G,
+        found: Found,
+        rest: u32,
+    ) -> Result<(), Errno> {
         let slot = self.region().slot(found.cell).ok_or(Errno::EPROTO)?;
         let data = self.frame_data(found.page.frame);
         // SAFETY: the frame is BUSY and ours, the slot belongs to our cell, whose answer has come; both
-        // hold a page, and `len` is at most that.
-        unsafe { gpu_rt::mem::copy(group, data, slot, found.page.len as usize) };
+        // hold a page, and `len` and `rest` together are at most that.
+        unsafe {
+            let len = found.page.len as usize;
+            gpu_rt::mem::copy(group, data, slot, len);
+            gpu_rt::mem::fill(group, data.add(len), 0, rest as usize);
+        }
         group.sync();
         Ok(())
     }
@@ -141,7 +150,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         let mut found = fs.by_leader(group, || match fs.locate(key) {
             Located::Pinned(page) => {
                 fs.note_hit(page);
-                Ok(Found::ready(page))
+                Ok(Found::ready(self.as_it_is(page)))
             }
             Located::InFlight { .. } => self.fetch::<G>(number, fresh, NO_CELL, Step::Search),
             Located::Absent => self.fetch::<G>(number, fresh, NO_CELL, Step::Enter),
@@ -150,7 +159,11 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         loop {
             match found.what {
                 Found::SLOT => {
-                    fs.fill_from_slot(group, found)?;
+                    // Where a file is written all of a page is valid: past its end are zeroes.
+                    let whole = self.is_live().then_some(self.page_size() as u32);
+                    let rest = whole.unwrap_or(found.page.len) - found.page.len;
+                    fs.fill_from_slot(group, found, rest)?;
+                    found.page.len += rest;
                     if group.is_leader() {
                         fs.publish_page(key, found.cell, found.page);
                     }
@@ -184,9 +197,21 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
                 && found.what == Found::READY
                 && found.page.len < self.page_size() as u32
             {
-                found.page.len = fs.by_leader(group, || fs.make_whole(found.page))?;
+                found.page.len = fs.by_leader(group, || {
+                    fs.make_whole(found.page).inspect_err(|_| fs.unpin(found.page, false))
+                })?;
             }
             return Ok(found);
         }
+    }
+
+    /// A page that was pinned, with its length as it is now: where a file is written, whoever made it longer
+    /// has written zeroes first.
+    #[inline]
+    pub(crate) fn as_it_is(&self, page: Page) -> Page {
+        if !self.is_live() {
+            return page;
+        }
+        Page { len: self.fs.frames()[page.frame as usize].len(), ..page }
     }
 }

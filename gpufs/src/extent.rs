@@ -325,8 +325,8 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     }
 
     /// Takes the next bytes, all in one page, from those after the first [`Extent::bytes`] of the runs from
-    /// [`Extent::unwritten`] on. What is left is kept there and not by the caller: how deep marking goes
-    /// is told in `fetch.rs`.
+    /// [`Extent::unwritten`] on. What is left is kept there and not by the caller, as in `fetch.rs`:
+    /// marking goes deep.
     #[inline(never)]
     fn next_unwritten(&self, x: &mut Extent) -> Option<(u32, u32, u32)> {
         while x.unwritten < x.runs {

@@ -122,7 +122,7 @@ impl<I: PageIndex, E: Eviction> Fetch<'_, I, E> {
         Ok(match fs.locate(self.key) {
             Located::Pinned(page) => {
                 fs.note_hit(page);
-                self.found = Found::ready(page);
+                self.found = Found::ready(self.file.as_it_is(page));
                 Step::Done
             }
             Located::InFlight { cell, turn } => {
@@ -276,6 +276,8 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
     pub(crate) fn begin(&self, key: PageKey, cell: u32, state: u32) -> bool {
         let record = self.in_flight(cell);
         record.frame.store(NO_FRAME, Ordering::Relaxed);
+        // Not that of a prefetch any more.
+        record.tag.store(0, Ordering::Relaxed);
         record.state.store(state, Ordering::Relaxed);
         record.set_key(key.0);
         let is_same = |entry: Entry| {

@@ -395,7 +395,8 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
             Err(e) => return (mem::Plan::NOTHING, Step { errno: e.raw(), ..none }),
         };
         match self.fs.pin_if_cached(PageKey::new(self.version, number)) {
-            Some(mut page) => {
+            Some(page) => {
+                let mut page = self.as_it_is(page);
                 if self.is_live() && page.len < self.page_size() as u32 {
                     match self.fs.make_whole(page) {
                         Ok(len) => page.len = len,

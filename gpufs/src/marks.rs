@@ -125,9 +125,8 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 // SAFETY: pinned, so the frame is this page's; no thread reads or writes past the valid
                 // bytes but under the lock, which is ours.
                 unsafe {
-                    self.frame_data(page.frame)
-                        .add(len as usize)
-                        .write_bytes(0, (whole - len) as usize);
+                    let rest = self.frame_data(page.frame).add(len as usize);
+                    gpu_rt::mem::fill(&gpu_rt::Thread, rest, 0, (whole - len) as usize);
                 }
                 frame.lengthen(whole);
             }
@@ -171,7 +170,8 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         }
         // SAFETY: pinned and locked; the file has no bytes there any more, so that nobody may read them.
         unsafe {
-            self.frame_data(frame).add(from as usize).write_bytes(0, (whole - from) as usize);
+            let rest = self.frame_data(frame).add(from as usize);
+            gpu_rt::mem::fill(&gpu_rt::Thread, rest, 0, (whole - from) as usize);
         }
         page.lengthen(whole);
         if marks != Marks::Clean {

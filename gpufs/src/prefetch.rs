@@ -2,14 +2,15 @@
 //!
 //! A prefetched page stays in its request's cell (and transfer slot) until it is first touched: who
 //! touches it adopts the request and finishes it. At most a quarter of the cells may be so taken. A ring
-//! remembers them; when no more may be begun, those that have arrived join the cache.
+//! remembers them; when no more may be begun, or a frame is wanted that one may have, those that have arrived
+//! join the cache.
 
 use crate::cache::Located;
 use crate::evict::Eviction;
 use crate::file::File;
 use crate::frame::PageKey;
 use crate::index::PageIndex;
-use crate::inflight::{AHEAD, STARTING};
+use crate::inflight::{AHEAD, IDLE, STARTING};
 use crate::mount::Fs;
 use crate::stats::Count;
 use gpu_abi::Errno;
@@ -94,19 +95,20 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         let mut noted = u64::from(tag) << 32 | u64::from(cell + 1);
         for _ in ring {
             let next = self.globals().prefetch_next.fetch_add(1, Ordering::Relaxed);
-            noted = ring[next as usize % ring.len()].swap(noted, Ordering::Relaxed);
+            // AcqRel: pairs with itself, for the tag and the state of the record that is noted there.
+            noted = ring[next as usize % ring.len()].swap(noted, Ordering::AcqRel);
             if self.is_gone(noted) {
                 return;
             }
         }
     }
 
-    /// Whether what was noted is nobody's prefetch any more.
+    /// Whether what was noted is no prefetch any more. Who has adopted one may give it up again.
     fn is_gone(&self, noted: u64) -> bool {
         (noted as u32).checked_sub(1).is_none_or(|cell| {
             let record = self.in_flight(cell);
             record.tag.load(Ordering::Relaxed) != (noted >> 32) as u32
-                || record.state.load(Ordering::Relaxed) != AHEAD
+                || record.state.load(Ordering::Relaxed) == IDLE
         })
     }
 
@@ -155,7 +157,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         let key = PageKey(record.key.load(Ordering::Relaxed));
         self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
         if let Ok(Some(found)) = self.finish_adopted(cell) {
-            match self.fill_from_slot(&Thread, found) {
+            match self.fill_from_slot(&Thread, found, 0) {
                 Ok(()) => {
                     self.publish_page(key, cell, found.page);
                     self.unpin(found.page, false);
@@ -170,10 +172,18 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         if self.is_gone(noted) {
             return None;
         }
-        let cell = noted as u32 - 1;
+        let (cell, tag) = (noted as u32 - 1, (noted >> 32) as u32);
         let record = self.in_flight(cell);
         let key = record.key.load(Ordering::Relaxed);
-        (self.is_answered(cell, (noted >> 32) as u32) && record.adopt(key)).then_some(cell)
+        if !self.is_answered(cell, tag) || !record.adopt(key) {
+            return None;
+        }
+        // The cell may have come to another prefetch since, which has not arrived.
+        if record.tag.load(Ordering::Relaxed) != tag {
+            record.give_up();
+            return None;
+        }
+        Some(cell)
     }
 
     /// Called when page `number` of `file` was fetched: keeps some pages ahead of a reader who

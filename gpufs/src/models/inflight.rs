@@ -32,7 +32,7 @@ fn adopted_once_and_by_its_name() {
     check(Some(3), || {
         let shared = Arc::new((InFlight::for_model(), DeviceAtomicU32::new(0)));
         let visit = |(record, free): &(InFlight, DeviceAtomicU32)| {
-            // `Fs::find_or_fetch`, until the page is no longer in flight.
+            // `File::fetch`, until the page is no longer in flight.
             while let Some(turn) = record.turn_of(KEY) {
                 if record.adopt(KEY) {
                     assert_eq!(record.tag.load(Ordering::Relaxed), 1);
