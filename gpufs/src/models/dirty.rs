@@ -118,23 +118,40 @@ impl Page {
 }
 
 /// Two who write different bytes, and one who writes back and evicts at any time.
+fn no_written_byte_is_lost_of(page: &Arc<Page>) {
+    let writers = [0, 1].map(|i| {
+        let page = page.clone();
+        thread::spawn(move || page.write(i))
+    });
+    page.write_back();
+    let evicted = page.evict();
+    let wrote = writers.map(|writer| writer.join().unwrap());
+    if !evicted {
+        page.write_back();
+        assert!(page.evict(), "clean, and unpinned");
+    }
+    for (file, wrote) in page.file.iter().zip(wrote) {
+        assert_eq!(file.load(Ordering::Relaxed), u8::from(wrote));
+    }
+}
+
 #[test]
 fn no_written_byte_is_lost() {
+    check(Some(3), || no_written_byte_is_lost_of(&Page::new()));
+}
+
+/// The same of a page that has a map: whoever takes the bits may find one whose writer has not said yet that
+/// the page is dirty.
+#[test]
+fn no_written_byte_is_lost_with_a_map() {
     check(Some(3), || {
         let page = Page::new();
-        let writers = [0, 1].map(|i| {
-            let page = page.clone();
-            thread::spawn(move || page.write(i))
-        });
-        page.write_back();
-        let evicted = page.evict();
-        let wrote = writers.map(|writer| writer.join().unwrap());
-        if !evicted {
-            page.write_back();
-            assert!(page.evict(), "clean, and unpinned");
-        }
-        for (file, wrote) in page.file.iter().zip(wrote) {
-            assert_eq!(file.load(Ordering::Relaxed), u8::from(wrote));
-        }
+        let (dirty, map) = (&page.frame.dirty, ByteMap::new(&page.map));
+        assert_eq!(dirty.mark(60, 61), Marked::First);
+        let Marked::NeedsMap(seen) = dirty.mark(63, 64) else { panic!("a gap needs a map") };
+        page.map_taken.fetch_or(1, Ordering::Relaxed);
+        map.set(60, 61);
+        assert!(dirty.attach(seen, 0));
+        no_written_byte_is_lost_of(&page);
     });
 }

@@ -19,7 +19,8 @@
 //! | acquire in `InFlight::has_key`, release in `set_key` | `index::a_page_is_never_twice_in_the_index` |
 //! | acquire and release of either index's locks | `index::of_two_who_insert_one_does` |
 //! | acquire and release in `Bitmap` | `bitmap::a_number_has_one_owner` |
-//! | release in `Dirty::mark`, `raise`, `ByteMap::set`; acquire in `take`, `take_run` | `dirty::no_written_byte_is_lost` |
+//! | release in `Dirty::mark`, `raise`; acquire in `take` | `dirty::no_written_byte_is_lost` |
+//! | release in `ByteMap::set`, acquire in `take_run` | `dirty::no_written_byte_is_lost_with_a_map` |
 //! | acquire in `InFlight::adopt`; its look at the key | `inflight::adopted_once_and_by_its_name` |
 //!
 //! Not seen, as no model goes there: the release of the cached `head` in `Fs::publish`, the turn that
