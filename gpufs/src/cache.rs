@@ -205,6 +205,15 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
         }
     }
 
+    /// A page that was pinned, all of which is valid where the file is written. The pin is given back if that fails.
+    pub(crate) fn whole(&self, page: Page) -> Result<Page, Errno> {
+        let mut page = self.as_it_is(page);
+        if self.is_live() && page.len < self.page_size() as u32 {
+            page.len = self.fs.make_whole(page).inspect_err(|_| self.fs.unpin(page, false))?;
+        }
+        Ok(page)
+    }
+
     /// A page that was pinned, with its length as it is now: where a file is written, whoever made it longer
     /// has written zeroes first.
     #[inline]

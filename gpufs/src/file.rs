@@ -395,19 +395,10 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
             Err(e) => return (mem::Plan::NOTHING, Step { errno: e.raw(), ..none }),
         };
         match self.fs.pin_if_cached(PageKey::new(self.version, number)) {
-            Some(page) => {
-                let mut page = self.as_it_is(page);
-                if self.is_live() && page.len < self.page_size() as u32 {
-                    match self.fs.make_whole(page) {
-                        Ok(len) => page.len = len,
-                        Err(e) => {
-                            self.fs.unpin(page, false);
-                            return (mem::Plan::NOTHING, Step { errno: e.raw(), ..none });
-                        }
-                    }
-                }
-                self.copy_step(buf, at, done, page)
-            }
+            Some(page) => match self.whole(page) {
+                Ok(page) => self.copy_step(buf, at, done, page),
+                Err(e) => (mem::Plan::NOTHING, Step { errno: e.raw(), ..none }),
+            },
             None => (mem::Plan::NOTHING, Step { what: Step::MISS, number, ..none }),
         }
     }

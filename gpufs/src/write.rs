@@ -131,10 +131,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
             Ok(piece) => match self.fs.pin_if_cached(PageKey::new(self.version(), piece.number)) {
                 Some(page) => match self.whole(page) {
                     Ok(page) => self.copy_piece(src, done, &Piece { page, ..piece }),
-                    Err(e) => {
-                        self.fs.unpin(page, false);
-                        (mem::Plan::NOTHING, Piece { errno: e.raw(), ..piece })
-                    }
+                    Err(e) => (mem::Plan::NOTHING, Piece { errno: e.raw(), ..piece }),
                 },
                 None => (mem::Plan::NOTHING, Piece { what: Piece::MISS, ..piece }),
             },
@@ -160,12 +157,6 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
             fresh: u32::from(is_all || !self.fetches()),
             ..Piece::zeroed()
         })
-    }
-
-    /// A pinned page with all its bytes valid.
-    fn whole(&self, page: Page) -> Result<Page, Errno> {
-        let len = self.fs.make_whole(page)?;
-        Ok(Page { len, ..page })
     }
 
     fn copy_piece(&self, src: *const u8, done: u64, piece: &Piece) -> (mem::Plan, Piece) {
