@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::reach::Pieces;
 use crate::toolchain::{Core, Toolchain};
-use crate::{Error, TARGET, ptx};
+use crate::{Error, TARGET, definite, ptx};
 
 /// How to compile a kernel crate.
 #[derive(Clone, Debug)]
@@ -143,7 +143,7 @@ impl Build {
         for link in links(&target_dir, &dir) {
             std::fs::write(&link, "").map_err(Error::io("write", &link))?;
         }
-        let ptx = ptx::limit_threads(&text, self.max_threads);
+        let ptx = ptx::limit_threads(&definite::assign(&text), self.max_threads);
         let path = target_dir.join(format!("{name}.ptx"));
         std::fs::write(&path, &ptx).map_err(Error::io("write", &path))?;
         Ok(Module { path, ptx, sources: sources(&target_dir, &dir), toolchain })
@@ -209,11 +209,11 @@ const FLAGS: [&str; 7] = [
     "-Zcrate-attr=feature(abi_ptx)",
     "-Aunused_features",
     "-Ainternal_features",
-    // The compiler multiplies the threshold for GPUs by eleven. Left alone, it made PTX that ptxas
-    // took twice as long for, with more registers and with spills. And it gives each address of a loop
+    // The compiler multiplies the threshold for GPUs by eleven. Left alone, it makes PTX that ptxas
+    // takes three times as long for, with more registers. And it gives each address of a loop
     // a register pair of its own, counted up in step: copies spilled for that, and a small read took
     // 5% more instructions.
-    "-Cllvm-args=-inline-threshold=10 -disable-lsr",
+    "-Cllvm-args=-inline-threshold=25 -disable-lsr",
     "-Csymbol-mangling-version=v0",
 ];
 

@@ -27,6 +27,7 @@
 
 mod build;
 pub mod check;
+pub mod definite;
 mod error;
 pub mod ptx;
 pub mod ptxas;

@@ -48,7 +48,7 @@ pub fn functions(ptx: &str) -> Vec<Function<'_>> {
 }
 
 /// The name in the first line of a function, and whether it is an entry.
-fn function_header(line: &str) -> Option<(&str, bool)> {
+pub(crate) fn function_header(line: &str) -> Option<(&str, bool)> {
     let (words, is_entry) = match (line.split_once(".entry "), line.split_once(".func ")) {
         (Some((before, after)), _) if is_linkage(before) => (after, true),
         (_, Some((before, after))) if is_linkage(before) => (after, false),
