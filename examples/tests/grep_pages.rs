@@ -6,7 +6,7 @@ mod naive;
 use gpu_examples::grep::compile::{self, Options, compile};
 use gpu_examples::grep::locale::Locale;
 use gpu_examples::grep::syntax::Dialect;
-use gpu_kernels::grep::{Item, Matcher, Program, Task, TaskFlags, search_item};
+use gpu_kernels::grep::{Item, Matcher, Program, Search, Task, TaskFlags};
 use naive::{Cut, Device, Found, Kept, Memory, Switches, check};
 use proptest::prelude::*;
 
@@ -144,8 +144,16 @@ proptest! {
             let task = Task { window: 1, flags: TaskFlags::ONLY, reserved: 0 };
             let item = Item { start: 0, end: u64::MAX, limit: u64::MAX, file: 0, flags: 0 };
             let mut sink = Kept { records: Vec::new(), left: 1 << 20 };
-            let mut pages = Memory { bytes: &text, page: 4096 };
-            search_item(&matcher, &task, &item, 0, &mut [0; 4096], &mut sink, &mut pages);
+            let mut search = Search {
+                matcher: &matcher,
+                task: &task,
+                item: &item,
+                number: 0,
+                scratch: &mut [0; 4096],
+                sink: &mut sink,
+                pages: Memory { bytes: &text, page: 4096 },
+            };
+            search.run();
         }
     }
 }

@@ -6,7 +6,7 @@ use gpu_examples::grep::locale::Locale;
 use gpu_examples::grep::referee::Referee;
 use gpu_examples::grep::syntax::Dialect;
 use gpu_kernels::grep::{
-    Item, Matcher, Pages, Program, Record, RecordKind, Sink, Status, Task, TaskFlags, search_item,
+    Item, Matcher, Pages, Program, Record, RecordKind, Search, Sink, Status, Task, TaskFlags,
 };
 
 /// A file in memory, cut into pages.
@@ -73,10 +73,19 @@ impl Device<'_> {
             let item = Item { start: start as u64, end, limit: u64::MAX, file: 0, flags: 0 };
             let (mut scratch, mut room) = (cut.scratch, 64);
             loop {
-                let mut pages = Memory { bytes: text, page: cut.page };
+                let pages = Memory { bytes: text, page: cut.page };
                 let mut sink = Kept { records: Vec::new(), left: room };
                 let buffer = &mut vec![0xaa; scratch];
-                let result = search_item(&matcher, &task, &item, 7, buffer, &mut sink, &mut pages);
+                let mut search = Search {
+                    matcher: &matcher,
+                    task: &task,
+                    item: &item,
+                    number: 7,
+                    scratch: buffer,
+                    sink: &mut sink,
+                    pages,
+                };
+                let result = search.run();
                 match result.status() {
                     Status::Scratch => {
                         assert!(result.need as usize > scratch);

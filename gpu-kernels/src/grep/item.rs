@@ -132,7 +132,7 @@ pub struct ItemResult {
 
 impl ItemResult {
     /// Packs a tally.
-    pub fn new(tally: Tally, restarted: bool) -> Self {
+    pub fn new(tally: &Tally, restarted: bool) -> Self {
         ItemResult {
             status: tally.status as u32,
             restarted: restarted as u32,

@@ -8,7 +8,7 @@ use super::arena::{Arena, Bump};
 use super::item::{Item, ItemResult, Status, Task};
 use super::matcher::Matcher;
 use super::program::Program;
-use super::search::{Pages, search_item};
+use super::search::{Pages, Search};
 
 /// Where a file's path lies among the paths of a launch.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -131,7 +131,7 @@ impl FilePages<'_> {
 
     /// Bytes of the whole file; closes it.
     #[inline(never)]
-    fn finish(mut self) -> Result<u64, Errno> {
+    fn finish(&mut self) -> Result<u64, Errno> {
         self.view = None;
         if let Some(whole) = self.beginning.filter(|n| *n < self.buffer.len()) {
             return Ok(whole as u64);
@@ -187,28 +187,34 @@ impl Worker<'_> {
     #[inline(never)]
     fn search(&mut self, number: u32, item: &Item) -> ItemResult {
         let args = self.args;
-        let mut pages = FilePages {
-            fs: args.fs,
-            path: args.path(item.file),
-            buffer: &mut *self.buffer,
-            beginning: None,
-            file: None,
-            view: None,
+        let mut search = Search {
+            matcher: &self.matcher,
+            task: &args.task,
+            item,
+            number,
+            scratch: &mut *self.scratch,
+            sink: &mut self.sink,
+            pages: FilePages {
+                fs: args.fs,
+                path: args.path(item.file),
+                buffer: &mut *self.buffer,
+                beginning: None,
+                file: None,
+                view: None,
+            },
         };
-        let (matcher, sink) = (&self.matcher, &mut self.sink);
-        let scratch = &mut *self.scratch;
-        let mut result = search_item(matcher, &args.task, item, number, scratch, sink, &mut pages);
+        let mut result = search.run();
         if result.status() == Status::Scratch
             && let Some(room) = args.spill(result.need)
         {
-            let again = number + args.items.len() as u32;
+            search.number += args.items.len() as u32;
             // SAFETY: this thread's alone, by `spill`.
-            let room = unsafe { room.as_mut_slice() };
-            result = search_item(matcher, &args.task, item, again, room, sink, &mut pages);
+            search.scratch = unsafe { room.as_mut_slice() };
+            result = search.run();
             result.attempt = 1;
         }
         // If the file fails now, the search has failed likewise, or was content with what it saw.
-        if let Ok(size) = pages.finish() {
+        if let Ok(size) = search.pages.finish() {
             result.size = size;
         }
         result

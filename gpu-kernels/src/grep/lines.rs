@@ -150,7 +150,7 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
     }
 
     /// The file has ended, or enough of it was fed: searches the last line and reports.
-    pub fn finish(mut self) -> (Tally, S) {
+    pub fn finish(&mut self) -> &mut Tally {
         if self.tally.status == Status::Pending && self.filled > 0 {
             match self.phase {
                 Phase::Measure => self.need_scratch(),
@@ -163,7 +163,7 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
         if self.tally.status == Status::Pending {
             self.tally.status = Status::Done;
         }
-        (self.tally, self.sink)
+        &mut self.tally
     }
 
     fn need_scratch(&mut self) {

@@ -93,6 +93,16 @@ impl Hit {
     }
 }
 
+/// What was found in a block from some line on.
+enum Found {
+    /// A line to report.
+    Line(Hit),
+    /// One that is to be confirmed: in the line at this offset, so many bytes.
+    Candidate(Hit, usize, usize),
+    /// Nothing before this offset, where a line starts, or this end of the block.
+    Beyond(usize),
+}
+
 /// A program made ready to search.
 pub struct Matcher<'p> {
     program: &'p Program<'p>,
@@ -138,37 +148,49 @@ impl<'p> Matcher<'p> {
 
     /// The first line at or after `from` that matches or may match. `hay` is whole lines, of which
     /// the last need not be terminated; `from` is the start of a line.
+    ///
+    /// Lines are found and confirmed one after the other from here: nothing of how a line was found is kept while it
+    /// is confirmed.
     #[inline(never)]
     pub fn next_line(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Hit> {
-        if from >= hay.len() {
-            return None;
+        let mut from = from;
+        let mut effort = Effort::new(from);
+        while from < hay.len() {
+            let found = match self.program.find {
+                Find::Nothing => return None,
+                Find::Everything => Found::Line(line_around(hay, from, from, eol, true)),
+                Find::Dfa => self.find_by_dfa(hay, from, eol)?,
+                Find::Shape if from < effort.dfa_until => {
+                    let until = effort.dfa_until;
+                    self.find_by_dfa(&hay[..until], from, eol).unwrap_or(Found::Beyond(until))
+                }
+                Find::Shape => self.find_by_shape(hay, from, eol, &mut effort)?,
+                Find::Whole => self.find_whole(hay, from, eol)?,
+                Find::Literal | Find::Set | Find::Words => self.find_by_literal(hay, from, eol)?,
+            };
+            from = match found {
+                Found::Line(hit) => return Some(hit),
+                Found::Candidate(hit, at, len) => {
+                    let verdict = self.accept(&hay[hit.start..hit.end], at, len);
+                    if let Some(hit) = hit.judged(verdict) {
+                        return Some(hit);
+                    }
+                    hit.end + 1
+                }
+                Found::Beyond(from) => from,
+            };
         }
-        match self.program.find {
-            Find::Nothing => None,
-            Find::Everything => Some(line_around(hay, from, from, eol, true)),
-            Find::Dfa => self.next_by_dfa(hay, from, eol),
-            Find::Shape => self.next_by_shape(hay, from, eol),
-            Find::Whole => self.next_whole(hay, from, eol),
-            _ => self.next_by_literal(hay, from, eol),
-        }
+        None
     }
 
     #[inline(never)]
-    fn next_by_literal(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Hit> {
-        let mut from = from;
-        while from < hay.len() {
-            let (start, end) = self.candidate(hay, from)?;
-            let hit = line_around(hay, from, start, eol, true);
-            if end <= hit.end {
-                let line = &hay[hit.start..hit.end];
-                let verdict = self.accept(line, start - hit.start, end - start);
-                if let Some(hit) = hit.judged(verdict) {
-                    return Some(hit);
-                }
-            }
-            from = hit.end + 1;
+    fn find_by_literal(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Found> {
+        let (start, end) = self.candidate(hay, from)?;
+        let hit = line_around(hay, from, start, eol, true);
+        if end > hit.end {
+            return Some(Found::Beyond(hit.end + 1));
         }
-        None
+        Some(Found::Candidate(hit, start - hit.start, end - start))
     }
 
     /// Bounds of some literal, or of a place of the shape, at or after `from`, such that no line before it has one.
@@ -220,114 +242,84 @@ impl<'p> Matcher<'p> {
     }
 
     #[inline(never)]
-    fn next_by_shape(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Hit> {
+    fn find_by_shape(
+        &self,
+        hay: &[u8],
+        from: usize,
+        eol: Eol,
+        effort: &mut Effort,
+    ) -> Option<Found> {
         let (shape, dfa) = (self.program.shape.as_ref()?, self.program.dfa.as_ref()?);
+        if effort.is_vain(from) {
+            let far = (from + VAIN_STRETCH).min(hay.len());
+            let until = eol.first(&hay[far..]).map_or(hay.len(), |i| far + i + 1);
+            *effort = Effort { dfa_until: until, ..Effort::new(until) };
+            return Some(Found::Beyond(from));
+        }
         // A DFA does not know that lines end at NUL bytes: then they have to be cut out for it.
         let in_place = shape.at_start && eol == Eol::Newline;
-        let mut from = from;
-        let mut effort = Effort::new(from);
-        while from < hay.len() {
-            if effort.is_vain(from) {
-                let far = (from + VAIN_STRETCH).min(hay.len());
-                let cut = eol.first(&hay[far..]).map_or(hay.len(), |i| far + i + 1);
-                let hit = self.next_by_dfa(&hay[..cut], from, eol);
-                if hit.is_some() {
-                    return hit;
-                }
-                from = cut;
-                effort = Effort::new(from);
-                continue;
+        let (at, starts) = shape.find(hay, from, |at| {
+            effort.spent += CANDIDATE;
+            if !in_place {
+                return Some((at, Verdict::Yes));
             }
-            let (at, starts) = shape.find(hay, from, |at| {
-                effort.spent += CANDIDATE;
-                if !in_place {
-                    return Some((at, Verdict::Yes));
-                }
-                match dfa::match_starts(dfa, hay, at, &mut effort.spent) {
-                    Verdict::No if !effort.is_vain(at) => None,
-                    starts => Some((at, starts)),
-                }
-            })?;
-            let hit = line_around(hay, from, at, eol, true);
-            let verdict = match starts {
-                Verdict::No => {
-                    from = hit.start;
-                    continue;
-                }
-                Verdict::Yes if !in_place || self.program.accept == Accept::DfaWord => {
-                    let line = &hay[hit.start..hit.end];
-                    effort.spent += line.len();
-                    self.accept(line, at - hit.start, 0)
-                }
-                verdict => verdict,
-            };
-            if let Some(hit) = hit.judged(verdict) {
-                return Some(hit);
+            match dfa::match_starts(dfa, hay, at, &mut effort.spent) {
+                Verdict::No if !effort.is_vain(at) => None,
+                starts => Some((at, starts)),
             }
-            from = hit.end + 1;
-        }
-        None
+        })?;
+        let hit = line_around(hay, from, at, eol, true);
+        Some(match starts {
+            Verdict::No => Found::Beyond(hit.start),
+            Verdict::Undecided => Found::Line(Hit { sure: false, ..hit }),
+            Verdict::Yes if in_place && self.program.accept != Accept::DfaWord => Found::Line(hit),
+            Verdict::Yes => {
+                effort.spent += hit.end - hit.start;
+                Found::Candidate(hit, at - hit.start, 0)
+            }
+        })
     }
 
     #[inline(never)]
-    fn next_by_dfa(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Hit> {
+    fn find_by_dfa(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Found> {
         let dfa = self.program.dfa.as_ref()?;
-        let mut from = from;
-        while from < hay.len() {
-            // Only newlines bound matches inside the DFA: with other terminators, line by line.
-            let (end, first) = match eol {
-                Eol::Newline => (hay.len(), hay),
-                Eol::NewlineOrNul => {
-                    let end = from + eol.first(&hay[from..]).unwrap_or(hay.len() - from);
-                    (end, &hay[from..end])
-                }
-            };
-            let shift = end - first.len();
-            let input = Input::new(first).range(from - shift..).earliest(true);
-            let (at, sure) = match dfa.try_search_fwd(&input) {
-                Ok(Some(found)) => (shift + found.offset(), true),
-                Ok(None) if end >= hay.len() => return None,
-                Ok(None) => {
-                    from = end + 1;
-                    continue;
-                }
-                Err(e) => match *e.kind() {
-                    MatchErrorKind::Quit { offset, .. } => (shift + offset, false),
-                    _ => (from, false),
-                },
-            };
-            if at >= hay.len() && eol.last(hay) == Some(hay.len() - 1) {
-                // An empty match behind the last terminator: there is no line.
-                return None;
+        // Only newlines bound matches inside the DFA: with other terminators, line by line.
+        let (end, first) = match eol {
+            Eol::Newline => (hay.len(), hay),
+            Eol::NewlineOrNul => {
+                let end = from + eol.first(&hay[from..]).unwrap_or(hay.len() - from);
+                (end, &hay[from..end])
             }
-            let mut hit = line_around(hay, from, at, eol, sure);
-            if sure && self.program.accept == Accept::DfaWord {
-                match self.next_span(&hay[hit.start..hit.end], 0, true) {
-                    Ok(Some(_)) => {}
-                    Ok(None) => {
-                        from = hit.end + 1;
-                        continue;
-                    }
-                    Err(Undecided) => hit.sure = false,
-                }
-            }
-            return Some(hit);
+        };
+        let shift = end - first.len();
+        let input = Input::new(first).range(from - shift..).earliest(true);
+        let (at, sure) = match dfa.try_search_fwd(&input) {
+            Ok(Some(found)) => (shift + found.offset(), true),
+            Ok(None) => return (end < hay.len()).then_some(Found::Beyond(end + 1)),
+            Err(e) => match *e.kind() {
+                MatchErrorKind::Quit { offset, .. } => (shift + offset, false),
+                _ => (from, false),
+            },
+        };
+        if at >= hay.len() && eol.last(hay) == Some(hay.len() - 1) {
+            // An empty match behind the last terminator: there is no line.
+            return None;
         }
-        None
+        let hit = line_around(hay, from, at, eol, sure);
+        Some(match self.program.accept {
+            Accept::DfaWord if sure => Found::Candidate(hit, 0, 0),
+            _ => Found::Line(hit),
+        })
     }
 
     #[inline(never)]
-    fn next_whole(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Hit> {
+    fn find_whole(&self, hay: &[u8], from: usize, eol: Eol) -> Option<Found> {
         let words = self.program.words.as_ref()?;
-        let mut from = from;
-        while from < hay.len() {
-            let hit = line_around(hay, from, from, eol, true);
-            if words.is_whole(&hay[from..hit.end], self.fold) {
-                return Some(hit);
-            }
-            from = hit.end + 1;
-        }
-        None
+        let hit = line_around(hay, from, from, eol, true);
+        Some(match words.is_whole(&hay[from..hit.end], self.fold) {
+            true => Found::Line(hit),
+            false => Found::Beyond(hit.end + 1),
+        })
     }
 
     /// Whether all matches in `line` can be told.
@@ -476,12 +468,14 @@ struct Effort {
     /// In bytes of a DFA's search.
     spent: usize,
     since: usize,
+    /// Up to there a DFA searches alone.
+    dfa_until: usize,
 }
 
 impl Effort {
     /// None so far, at offset `at` of the text.
     fn new(at: usize) -> Self {
-        Effort { spent: 0, since: at }
+        Effort { spent: 0, since: at, dfa_until: 0 }
     }
 
     /// Whether, now at offset `at`, a DFA would have been there sooner.

@@ -43,7 +43,7 @@ pub use program::{
     Accept, Find, Header, PROGRAM_MAGIC, PROGRAM_VERSION, Program, ProgramError, ProgramFlags,
     Section,
 };
-pub use search::{Pages, search_item};
+pub use search::{Pages, Search};
 pub use set::{Probe, SetEntry, SetHeader, block_hash, prefix_hash};
 pub use shape::{ByteTest, ShapeHeader};
 pub use words::{Phrase, Run, Slot, WordsHeader, hash_run};

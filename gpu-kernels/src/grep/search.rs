@@ -12,64 +12,75 @@ pub trait Pages {
     fn page(&mut self, at: u64) -> Result<Option<(&[u8], bool)>, u32>;
 }
 
-/// Searches `item`, which records name by `number`, in `pages`.
-pub fn search_item(
-    matcher: &Matcher<'_>,
-    task: &Task,
-    item: &Item,
-    number: u32,
-    scratch: &mut [u8],
-    sink: &mut impl Sink,
-    pages: &mut impl Pages,
-) -> ItemResult {
-    let first = attempt(matcher, task, item, number, scratch, sink, pages);
-    let flags = task.flags | item.flags;
-    let again = flags & TaskFlags::RESTART != 0
-        && first.status() == Status::Nul
-        && item.start == 0
-        && first.nul < task.window;
-    if !again {
-        return first;
-    }
-    // What is binary is not shown, whatever the first attempt has emitted: the host knows by
-    // `restarted`.
-    let hidden = TaskFlags::LINES | TaskFlags::SPANS | TaskFlags::ONLY | TaskFlags::NUMBER;
-    let text = TaskFlags::STOP_AT_NUL | TaskFlags::DRAIN | TaskFlags::RESTART;
-    let task = Task { flags: flags & !hidden & !text | TaskFlags::NUL_ENDS_LINE, ..*task };
-    let limit = if flags & TaskFlags::COUNT != 0 { u64::MAX } else { 1 };
-    let item = Item { flags: 0, limit, ..*item };
-    let second = attempt(matcher, &task, &item, number, scratch, sink, pages);
-    let bytes = first.bytes + second.bytes;
-    ItemResult { restarted: 1, nul: first.nul, bytes, ..second }
+/// The search of an item, and all that it takes.
+///
+/// It lies in memory, and what is needed is read there: as arguments, passed on from call to call, it would take
+/// registers of a GPU all the way down.
+pub struct Search<'a, 'p, S, P> {
+    /// What is looked for.
+    pub matcher: &'a Matcher<'p>,
+    /// What is done with lines.
+    pub task: &'a Task,
+    /// Where.
+    pub item: &'a Item,
+    /// What records name it by.
+    pub number: u32,
+    /// Where a line that pages cut is put together.
+    pub scratch: &'a mut [u8],
+    /// Where records go.
+    pub sink: &'a mut S,
+    /// The file.
+    pub pages: P,
 }
 
-fn attempt(
-    matcher: &Matcher<'_>,
-    task: &Task,
-    item: &Item,
-    number: u32,
-    scratch: &mut [u8],
-    sink: &mut impl Sink,
-    pages: &mut impl Pages,
-) -> ItemResult {
-    let mut search = LineSearcher::new(matcher, task, item, number, scratch, sink);
-    let mut at = search.first_byte();
-    let read = loop {
-        match pages.page(at) {
-            Ok(Some((bytes, last))) => {
-                at += bytes.len() as u64;
-                if search.feed(bytes, last).is_break() || last {
-                    break Ok(());
-                }
-            }
-            Ok(None) => break Ok(()),
-            Err(errno) => break Err(errno),
+impl<S: Sink, P: Pages> Search<'_, '_, S, P> {
+    /// Searches; may be called again.
+    #[inline(never)]
+    pub fn run(&mut self) -> ItemResult {
+        let (task, item) = (self.task, self.item);
+        let first = self.attempt(task, item);
+        let flags = task.flags | item.flags;
+        let again = flags & TaskFlags::RESTART != 0
+            && first.status() == Status::Nul
+            && item.start == 0
+            && first.nul < task.window;
+        if !again {
+            return first;
         }
-    };
-    let (mut tally, _) = search.finish();
-    if let Err(errno) = read {
-        tally.status = Status::Failed;
-        tally.need = errno as u64;
+        // What is binary is not shown, whatever the first attempt has emitted: the host knows by
+        // `restarted`.
+        let hidden = TaskFlags::LINES | TaskFlags::SPANS | TaskFlags::ONLY | TaskFlags::NUMBER;
+        let text = TaskFlags::STOP_AT_NUL | TaskFlags::DRAIN | TaskFlags::RESTART;
+        let task = Task { flags: flags & !hidden & !text | TaskFlags::NUL_ENDS_LINE, ..*task };
+        let limit = if flags & TaskFlags::COUNT != 0 { u64::MAX } else { 1 };
+        let item = Item { flags: 0, limit, ..*item };
+        let second = self.attempt(&task, &item);
+        let bytes = first.bytes + second.bytes;
+        ItemResult { restarted: 1, nul: first.nul, bytes, ..second }
     }
-    ItemResult::new(tally, false)
+
+    #[inline(never)]
+    fn attempt(&mut self, task: &Task, item: &Item) -> ItemResult {
+        let (scratch, sink) = (&mut *self.scratch, &mut *self.sink);
+        let mut lines = LineSearcher::new(self.matcher, task, item, self.number, scratch, sink);
+        let mut at = lines.first_byte();
+        let read = loop {
+            match self.pages.page(at) {
+                Ok(Some((bytes, last))) => {
+                    at += bytes.len() as u64;
+                    if lines.feed(bytes, last).is_break() || last {
+                        break Ok(());
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(errno) => break Err(errno),
+            }
+        };
+        let tally = lines.finish();
+        if let Err(errno) = read {
+            tally.status = Status::Failed;
+            tally.need = errno as u64;
+        }
+        ItemResult::new(tally, false)
+    }
 }
