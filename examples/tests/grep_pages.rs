@@ -6,7 +6,7 @@ mod naive;
 use gpu_examples::grep::compile::{self, Options, compile};
 use gpu_examples::grep::locale::Locale;
 use gpu_examples::grep::syntax::Dialect;
-use gpu_kernels::grep::{Item, Matcher, Program, Search, Task, TaskFlags};
+use gpu_kernels::grep::{Item, ItemResult, Matcher, Program, Search, Task, TaskFlags};
 use naive::{Cut, Device, Found, Kept, Memory, Switches, check};
 use proptest::prelude::*;
 
@@ -146,12 +146,13 @@ proptest! {
             let mut sink = Kept { records: Vec::new(), left: 1 << 20 };
             let mut search = Search {
                 matcher: &matcher,
-                task: &task,
-                item: &item,
+                task,
+                item,
                 number: 0,
                 scratch: &mut [0; 4096],
                 sink: &mut sink,
                 pages: Memory { bytes: &text, page: 4096 },
+                result: ItemResult::default(),
             };
             search.run();
         }

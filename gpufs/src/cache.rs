@@ -5,6 +5,7 @@ use crate::fetch::Step;
 use crate::file::File;
 use crate::frame::PageKey;
 use crate::index::PageIndex;
+use crate::inflight::NO_FRAME;
 use crate::mount::Fs;
 use crate::stats::Count;
 use crate::writeback::Wrote;
@@ -185,7 +186,7 @@ impl<I: PageIndex, E: Eviction> File<I, E> {
                             return self.fetch::<G>(number, fresh, NO_CELL, Step::Search);
                         }
                         if let Err(e) = written {
-                            return Err(fs.fail(key, found.cell, None, e));
+                            return Err(fs.fail(key, found.cell, NO_FRAME, e));
                         }
                         self.fetch::<G>(number, fresh, found.cell, Step::TakeFrame)
                     })?;

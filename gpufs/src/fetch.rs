@@ -183,7 +183,7 @@ impl<I: PageIndex, E: Eviction> Fetch<'_, I, E> {
                 self.found = Found { page, cell: self.cell, what: Found::DIRTY };
                 Ok(Step::Done)
             }
-            Err(e) => Err(fs.fail(self.key, self.cell, None, e)),
+            Err(e) => Err(fs.fail(self.key, self.cell, NO_FRAME, e)),
         }
     }
 
@@ -209,7 +209,7 @@ impl<I: PageIndex, E: Eviction> Fetch<'_, I, E> {
                 self.found = fs.arrived(self.key, cell, frame, len);
                 Ok(Step::Done)
             }
-            Err(e) => Err(fs.fail(self.key, cell, Some(frame), e)),
+            Err(e) => Err(fs.fail(self.key, cell, frame, e)),
         }
     }
 
@@ -233,7 +233,7 @@ impl<I: PageIndex, E: Eviction> Fetch<'_, I, E> {
                 fs.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
                 // The read may be under way still; its slot is ours until it ends.
                 fs.wait_for_result(self.cell, record.tag.load(Ordering::Relaxed))?.ok();
-                Err(fs.fail(self.key, self.cell, None, e))
+                Err(fs.fail(self.key, self.cell, NO_FRAME, e))
             }
         }
     }
@@ -301,7 +301,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
 
     /// Undoes [`Fs::begin`], and tells those who wait for the page why; the caller too.
     #[inline(never)]
-    pub(crate) fn fail(&self, key: PageKey, cell: u32, frame: Option<u32>, e: Errno) -> Errno {
+    pub(crate) fn fail(&self, key: PageKey, cell: u32, frame: u32, e: Errno) -> Errno {
         self.in_flight(cell).fail(e);
         self.abandon(key, cell, frame);
         e
@@ -352,7 +352,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         Ok(match self.wait_for_result(cell, record.tag.load(Ordering::Relaxed))? {
             Ok(len) => Some(self.arrived(key, cell, frame, len)),
             Err(_) => {
-                self.abandon(key, cell, Some(frame));
+                self.abandon(key, cell, frame);
                 None
             }
         })
@@ -367,10 +367,10 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
         self.retire(cell);
     }
 
-    /// Undoes [`Fs::begin`]: the page is absent again.
-    pub(crate) fn abandon(&self, key: PageKey, cell: u32, frame: Option<u32>) {
+    /// Undoes [`Fs::begin`]: the page is absent again, and the frame, unless it is [`NO_FRAME`], free.
+    pub(crate) fn abandon(&self, key: PageKey, cell: u32, frame: u32) {
         self.pages().remove(key, Entry::in_flight(cell));
-        if let Some(frame) = frame {
+        if frame != NO_FRAME {
             self.put_frame(frame);
         }
         self.retire(cell);

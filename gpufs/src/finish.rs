@@ -5,7 +5,6 @@ use crate::evict::Eviction;
 use crate::file::File;
 use crate::frame::PageKey;
 use crate::index::PageIndex;
-use crate::inflight::NO_FRAME;
 use crate::mount::Fs;
 use crate::port::Patience;
 use bytemuck::Zeroable;
@@ -168,7 +167,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                     self.globals().prefetches.fetch_sub(1, Ordering::Relaxed);
                     self.wait_for_result(cell, record.tag.load(Ordering::Relaxed))?.ok();
                     let frame = record.frame.load(Ordering::Relaxed);
-                    self.abandon(key, cell, (frame != NO_FRAME).then_some(frame));
+                    self.abandon(key, cell, frame);
                     break;
                 }
                 // Somebody's: it ends as a page in a frame, or begins to be nobody's.

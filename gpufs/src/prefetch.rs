@@ -10,7 +10,7 @@ use crate::evict::Eviction;
 use crate::file::File;
 use crate::frame::PageKey;
 use crate::index::PageIndex;
-use crate::inflight::{AHEAD, IDLE, STARTING};
+use crate::inflight::{AHEAD, IDLE, NO_FRAME, STARTING};
 use crate::mount::Fs;
 use crate::stats::Count;
 use gpu_abi::Errno;
@@ -74,12 +74,12 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
             return Err(Errno::EAGAIN);
         }
         if !self.is_direct() {
-            return Ok((cell, crate::inflight::NO_FRAME));
+            return Ok((cell, NO_FRAME));
         }
         match self.take_clean_frame() {
             Ok(frame) => Ok((cell, frame)),
             Err(e) => {
-                self.abandon(key, cell, None);
+                self.abandon(key, cell, NO_FRAME);
                 Err(e)
             }
         }
@@ -162,7 +162,7 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                     self.publish_page(key, cell, found.page);
                     self.unpin(found.page, false);
                 }
-                Err(_) => self.abandon(key, cell, Some(frame)),
+                Err(_) => self.abandon(key, cell, frame),
             }
         }
     }

@@ -6,7 +6,8 @@ use gpu_examples::grep::locale::Locale;
 use gpu_examples::grep::referee::Referee;
 use gpu_examples::grep::syntax::Dialect;
 use gpu_kernels::grep::{
-    Item, Matcher, Pages, Program, Record, RecordKind, Search, Sink, Status, Task, TaskFlags,
+    Item, ItemResult, Matcher, Pages, Program, Record, RecordKind, Search, Sink, Status, Task,
+    TaskFlags,
 };
 
 /// A file in memory, cut into pages.
@@ -78,14 +79,16 @@ impl Device<'_> {
                 let buffer = &mut vec![0xaa; scratch];
                 let mut search = Search {
                     matcher: &matcher,
-                    task: &task,
-                    item: &item,
+                    task,
+                    item,
                     number: 7,
                     scratch: buffer,
                     sink: &mut sink,
                     pages,
+                    result: ItemResult::default(),
                 };
-                let result = search.run();
+                search.run();
+                let result = search.result;
                 match result.status() {
                     Status::Scratch => {
                         assert!(result.need as usize > scratch);

@@ -131,19 +131,15 @@ pub struct ItemResult {
 }
 
 impl ItemResult {
-    /// Packs a tally.
-    pub fn new(tally: &Tally, restarted: bool) -> Self {
-        ItemResult {
-            status: tally.status as u32,
-            restarted: restarted as u32,
-            attempt: 0,
-            reserved: 0,
-            selected: tally.selected,
-            lines: tally.lines,
-            nul: tally.nul,
-            need: tally.need,
-            bytes: tally.bytes,
-            size: 0,
+    /// Notes an attempt: the first, or that after a restart.
+    pub(super) fn add(&mut self, tally: &Tally) {
+        self.status = tally.status as u32;
+        self.selected = tally.selected;
+        self.lines = tally.lines;
+        self.need = tally.need;
+        self.bytes += tally.bytes;
+        if self.restarted == 0 {
+            self.nul = tally.nul;
         }
     }
 

@@ -57,6 +57,11 @@ impl GrepArgs {
         unsafe { &*self.counters.as_ptr().add(index).cast::<DeviceAtomicU32>() }
     }
 
+    fn item(&self, number: u32) -> Option<&Item> {
+        // SAFETY: the host wrote the items before the launch and leaves them alone until its end.
+        unsafe { self.items.as_slice() }.get(number as usize)
+    }
+
     fn path(&self, file: u32) -> &[u8] {
         // SAFETY: the host wrote the tables before the launch and leaves them alone until its end.
         let (paths, bytes) = unsafe { (self.paths.as_slice(), self.path_bytes.as_slice()) };
@@ -96,7 +101,7 @@ impl Bump for Counter<'_> {
 /// A file of which the beginning, for most files all of it, comes in one request to a buffer, and the
 /// rest through the page cache.
 struct FilePages<'a> {
-    fs: Fs,
+    args: &'a GrepArgs,
     path: &'a [u8],
     buffer: &'a mut [u8],
     /// Bytes in the buffer, once they were asked for.
@@ -114,7 +119,7 @@ impl FilePages<'_> {
         if let Some(n) = self.beginning {
             return Ok(n);
         }
-        let n = self.fs.read(&Thread, self.path, &mut *self.buffer)?;
+        let n = self.args.fs.read(&Thread, self.path, &mut *self.buffer)?;
         self.beginning = Some(n);
         Ok(n)
     }
@@ -124,7 +129,7 @@ impl FilePages<'_> {
             return Ok(file);
         }
         let options = OpenOptions::new().once().read_ahead(false);
-        let file = self.fs.open(&Thread, self.path, options)?;
+        let file = self.args.fs.open(&Thread, self.path, options)?;
         self.file = Some(file);
         Ok(file)
     }
@@ -152,7 +157,7 @@ impl Pages for FilePages<'_> {
             return Ok((n > 0).then_some((&self.buffer[..n], n < self.buffer.len())));
         }
         let file = self.file().map_err(Errno::raw)?;
-        let page = self.fs.page_size() as u64;
+        let page = self.args.fs.page_size() as u64;
         let len = page - at % page;
         let view = file.map(&Thread, at, len as usize).map_err(Errno::raw)?;
         let bytes = self.view.insert(view).as_slice().unwrap_or(&[]);
@@ -183,50 +188,87 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Searches an item, the first time with the thread's own scratch. Not inlined, for the caller's registers.
+    /// Takes the next item, if there is one.
+    // Not inlined, nor the search: a GPU would keep what does not change from one item to the next.
     #[inline(never)]
-    fn search(&mut self, number: u32, item: &Item) -> ItemResult {
+    fn take(&self) -> Option<u32> {
+        let number = self.args.counter(0).fetch_add(1, Ordering::Relaxed);
+        ((number as usize) < self.args.items.len()).then_some(number)
+    }
+
+    /// Searches an item, the first time with the thread's own scratch.
+    #[inline(never)]
+    fn search(&mut self, number: u32) {
         let args = self.args;
+        let Some(item) = args.item(number) else { return };
         let mut search = Search {
             matcher: &self.matcher,
-            task: &args.task,
-            item,
+            task: args.task,
+            item: *item,
             number,
             scratch: &mut *self.scratch,
             sink: &mut self.sink,
             pages: FilePages {
-                fs: args.fs,
+                args,
                 path: args.path(item.file),
                 buffer: &mut *self.buffer,
                 beginning: None,
                 file: None,
                 view: None,
             },
+            result: ItemResult::default(),
         };
-        let mut result = search.run();
-        if result.status() == Status::Scratch
-            && let Some(room) = args.spill(result.need)
-        {
-            search.number += args.items.len() as u32;
-            // SAFETY: this thread's alone, by `spill`.
-            search.scratch = unsafe { room.as_mut_slice() };
-            result = search.run();
-            result.attempt = 1;
+        loop {
+            search.run();
+            if !has_more_scratch(&mut search) {
+                break;
+            }
         }
-        // If the file fails now, the search has failed likewise, or was content with what it saw.
-        if let Ok(size) = search.pages.finish() {
-            result.size = size;
-        }
-        result
+        report(&mut search);
     }
+}
+
+type ItemSearch<'s, 'a> = Search<'s, 'a, Arena<'a, Counter<'a>>, FilePages<'s>>;
+
+/// Whether the search of an item, which needs more scratch than a thread has, can begin anew with enough.
+#[inline(never)]
+fn has_more_scratch(search: &mut ItemSearch<'_, '_>) -> bool {
+    let args = search.pages.args;
+    if search.result.status() != Status::Scratch || search.result.attempt != 0 {
+        return false;
+    }
+    let (Some(room), Some(item)) = (args.spill(search.result.need), args.item(search.number))
+    else {
+        return false;
+    };
+    (search.task, search.item) = (args.task, *item);
+    search.number += args.items.len() as u32;
+    // SAFETY: this thread's alone, by `spill`.
+    search.scratch = unsafe { room.as_mut_slice() };
+    search.result.attempt = 1;
+    true
+}
+
+/// Leaves the result of an item's search for the host.
+#[inline(never)]
+fn report(search: &mut ItemSearch<'_, '_>) {
+    // If the file fails now, the search has failed likewise, or was content with what it saw.
+    if let Ok(size) = search.pages.finish() {
+        search.result.size = size;
+    }
+    let args = search.pages.args;
+    // As it was taken.
+    let number = (search.number - search.result.attempt * args.items.len() as u32) as usize;
+    assert!(number < args.results.len(), "the host gave too few results");
+    // SAFETY: in range, and only the thread that took this item writes its result.
+    unsafe { args.results.as_ptr().add(number).write(search.result) };
 }
 
 /// Searches `args.items`. Launched with any number of threads.
 #[kernel(max_threads = 256)]
 pub fn grep(args: GrepArgs) {
-    // SAFETY: the host wrote program and items before the launch and leaves them alone until its
-    // end.
-    let (program, items) = unsafe { (args.program.as_slice(), args.items.as_slice()) };
+    // SAFETY: the host wrote the program before the launch and leaves it alone until its end.
+    let program = unsafe { args.program.as_slice() };
     // SAFETY: the host had `Program::parse` accept these bytes.
     let Ok(program) = (unsafe { Program::trusted(bytemuck::cast_slice(program)) }) else { return };
     let counter = Counter(args.counter(1));
@@ -237,12 +279,7 @@ pub fn grep(args: GrepArgs) {
     let sink = unsafe { Arena::new(args.output.as_ptr().cast(), args.output.len() * 8, &counter) };
     let matcher = Matcher::new(&program);
     let mut worker = Worker { args: &args, matcher, scratch, buffer, sink };
-    loop {
-        let number = args.counter(0).fetch_add(1, Ordering::Relaxed);
-        let Some(item) = items.get(number as usize) else { return };
-        let result = worker.search(number, item);
-        assert!((number as usize) < args.results.len(), "the host gave too few results");
-        // SAFETY: in range, and only the thread that took this item writes its result.
-        unsafe { args.results.as_ptr().add(number as usize).write(result) };
+    while let Some(number) = worker.take() {
+        worker.search(number);
     }
 }

@@ -54,7 +54,7 @@ impl Rest<'_> {
 ///
 /// ```text
 /// let mut search = LineSearcher::new(&matcher, &task, item, number, scratch, sink);
-/// // pages from search.first_byte() on, until feed breaks or the file ends
+/// // pages from search.next_byte() on, until feed breaks or the file ends
 /// for page in pages { if search.feed(page, is_last).is_break() { break } }
 /// let tally = search.finish();
 /// ```
@@ -114,42 +114,40 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
         }
     }
 
-    /// Offset in the file of the first byte to feed: one before the item, to tell whether a line
+    /// Offset in the file of the next byte to feed; the first is one before the item, to tell whether a line
     /// starts with it.
-    pub fn first_byte(&self) -> u64 {
+    pub fn next_byte(&self) -> u64 {
         self.at
     }
 
     /// Takes the next bytes of the file. Breaks when no more are needed. `last` says that the file is
     /// known to end with them, so that a line without an end need not be copied; it may be false.
+    #[inline(never)]
     pub fn feed(&mut self, page: &[u8], last: bool) -> ControlFlow<()> {
         if self.tally.status != Status::Pending {
             return Break(());
         }
         let nul = if self.flags.has(TaskFlags::STOP_AT_NUL) { memchr(0, page) } else { None };
-        self.last = last && nul.is_none();
-        let flow = self.consume(&page[..nul.unwrap_or(page.len())]);
+        let (is_nul, text) = (nul.is_some(), &page[..nul.unwrap_or(page.len())]);
+        self.last = last && !is_nul;
         self.tally.bytes += page.len() as u64;
-        if flow.is_break() {
+        let rest = Rest { data: text, at: self.at };
+        self.at += text.len() as u64;
+        if self.consume(rest).is_break() {
             if self.tally.status == Status::Pending {
                 self.tally.status = Status::Done;
             }
-            return flow;
+            return Break(());
         }
-        match nul {
-            Some(i) => {
-                self.tally.status = Status::Nul;
-                self.tally.nul = self.at + i as u64;
-                Break(())
-            }
-            None => {
-                self.at += page.len() as u64;
-                Continue(())
-            }
+        if is_nul {
+            self.tally.status = Status::Nul;
+            self.tally.nul = self.at;
         }
+        if is_nul || self.last { Break(()) } else { Continue(()) }
     }
 
     /// The file has ended, or enough of it was fed: searches the last line and reports.
+    #[inline(never)]
     pub fn finish(&mut self) -> &mut Tally {
         if self.tally.status == Status::Pending && self.filled > 0 {
             match self.phase {
@@ -171,10 +169,8 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
         self.tally.need = self.filled as u64;
     }
 
-    /// Handles bytes at offset `self.at`.
-    #[inline(never)]
-    fn consume(&mut self, data: &[u8]) -> ControlFlow<()> {
-        let mut rest = Rest { data, at: self.at };
+    /// Handles bytes.
+    fn consume(&mut self, mut rest: Rest<'_>) -> ControlFlow<()> {
         loop {
             let step = match self.phase {
                 Phase::Drain(until) => Break(drained(rest.end(), until)),
@@ -215,13 +211,42 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
 
     #[inline(never)]
     fn lines(&mut self, rest: &mut Rest<'_>) -> Step {
-        let left = self.whole_lines(rest.data, rest.at).map_break(Break)?;
-        rest.pass(rest.data.len() - left);
-        if left == 0 || self.keep(rest.data, rest.at) {
+        let Some((whole, is_all)) = self.whole_lines(rest) else { return Break(Break(())) };
+        self.block(&rest.data[..whole], rest.at).map_break(Break)?;
+        self.after_lines(rest, whole, is_all)
+    }
+
+    #[inline(never)]
+    fn after_lines(&mut self, rest: &mut Rest<'_>, whole: usize, is_all: bool) -> Step {
+        if let Phase::Drain(until) = self.phase {
+            return Break(drained(rest.end(), until));
+        }
+        if is_all {
+            return Break(Break(()));
+        }
+        rest.pass(whole);
+        if rest.data.is_empty() || self.keep(rest.data, rest.at) {
             return MORE;
         }
         self.phase = self.phase_of_long_line();
         Continue(())
+    }
+
+    /// The bytes of the item's whole lines in what is left of a page, and whether these are all it has; `None` if it has
+    /// none there.
+    #[inline(never)]
+    fn whole_lines(&self, rest: &Rest<'_>) -> Option<(usize, bool)> {
+        let own = self.end.checked_sub(rest.at).filter(|&n| n > 0)?;
+        // The item's last line has the byte before its end.
+        let last = usize::try_from(own - 1).ok().filter(|&k| k < rest.data.len());
+        if let Some(i) = last.and_then(|k| self.eol.first(&rest.data[k..]).map(|i| k + i)) {
+            return Some((i + 1, true));
+        }
+        let whole = match self.last {
+            true => rest.data.len(),
+            false => self.eol.last(rest.data).map_or(0, |i| i + 1),
+        };
+        Some((whole, false))
     }
 
     #[inline(never)]
@@ -248,27 +273,6 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
         }
         self.need_scratch();
         Break(())
-    }
-
-    /// Searches the lines of `data`, which starts with one at offset `at`; how many bytes of an
-    /// incomplete line are left.
-    #[inline(never)]
-    fn whole_lines(&mut self, data: &[u8], at: u64) -> ControlFlow<(), usize> {
-        let Some(own) = self.end.checked_sub(at).filter(|&n| n > 0) else { return Break(()) };
-        // The item's last line has the byte before its end.
-        let last = usize::try_from(own - 1).ok().filter(|&k| k < data.len());
-        let complete = last.and_then(|k| self.eol.first(&data[k..]).map(|i| k + i + 1));
-        let cut = match complete {
-            Some(cut) => cut,
-            None if self.last => data.len(),
-            None => self.eol.last(data).map_or(0, |i| i + 1),
-        };
-        self.block(&data[..cut], at)?;
-        if let Phase::Drain(until) = self.phase {
-            drained(at + data.len() as u64, until)?;
-            return Continue(0);
-        }
-        if complete.is_some() { Break(()) } else { Continue(data.len() - cut) }
     }
 
     /// What to do with a line of which `self.filled` bytes are kept and the next do not fit.
@@ -342,7 +346,8 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
         if hay.is_empty() {
             return Continue(());
         }
-        let mut block = Block { hay, at, counted: 0, lines: self.tally.lines };
+        let hit = Hit { start: 0, end: 0, sure: true };
+        let mut block = Block { hay, at, from: 0, hit, counted: 0, lines: self.tally.lines };
         self.select(&mut block)?;
         if self.flags.has(TaskFlags::NUMBER) {
             self.tally.lines = block.all_lines(self.eol);
@@ -352,43 +357,40 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
 
     #[inline(never)]
     fn select(&mut self, block: &mut Block<'_>) -> ControlFlow<()> {
-        let hay = block.hay;
         let invert = self.flags.has(TaskFlags::INVERT);
         match self.matcher.find() {
             // Every line alike: no need to look at each.
-            Find::Everything if !invert => return self.run(block, 0, hay.len()),
-            Find::Nothing if invert => return self.run(block, 0, hay.len()),
+            Find::Everything if !invert => return self.run(block, 0, block.hay.len()),
+            Find::Nothing if invert => return self.run(block, 0, block.hay.len()),
             Find::Everything | Find::Nothing => return Continue(()),
             _ => {}
         }
-        let mut from = 0;
-        while let Some(hit) = self.matcher.next_line(hay, from, self.eol) {
+        while let Some(hit) = self.matcher.next_line(block.hay, block.from, self.eol) {
             if matches!(self.phase, Phase::Drain(_)) {
                 return Continue(());
             }
-            self.line(block, from, hit)?;
-            from = (hit.end + 1).min(hay.len());
+            block.hit = hit;
+            self.line(block)?;
+            block.from = block.next();
         }
-        if invert && from < hay.len() && !matches!(self.phase, Phase::Drain(_)) {
-            self.run(block, from, hay.len())?;
+        if invert && block.from < block.hay.len() && !matches!(self.phase, Phase::Drain(_)) {
+            self.run(block, block.from, block.hay.len())?;
         }
         Continue(())
     }
 
-    /// A line that matches, or may, and those from `from` to it, which do not.
-    #[inline(never)]
-    fn line(&mut self, block: &mut Block<'_>, from: usize, hit: Hit) -> ControlFlow<()> {
+    /// A line that matches, or may, and those since the last one, which do not.
+    fn line(&mut self, block: &mut Block<'_>) -> ControlFlow<()> {
         let invert = self.flags.has(TaskFlags::INVERT);
-        if invert && hit.start > from {
-            self.run(block, from, hit.start)?;
+        if invert && block.hit.start > block.from {
+            self.run(block, block.from, block.hit.start)?;
         }
-        let next = (hit.end + 1).min(block.hay.len());
-        if !hit.sure {
-            self.undecided(block, hit, next)
+        if !block.hit.sure {
+            self.undecided(block)
         } else if invert {
             Continue(())
         } else {
-            self.matching(block, hit, next)
+            self.matching(block)
         }
     }
 
@@ -407,20 +409,19 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
 
     /// A matching line.
     #[inline(never)]
-    fn matching(&mut self, block: &mut Block<'_>, hit: Hit, next: usize) -> ControlFlow<()> {
-        let line = &block.hay[hit.start..hit.end];
+    fn matching(&mut self, block: &mut Block<'_>) -> ControlFlow<()> {
         let spans = self.flags.0 & (TaskFlags::ONLY | TaskFlags::SPANS) != 0;
-        if spans && !self.matcher.tells_spans(line) {
-            return self.undecided(block, hit, next);
+        if spans && !self.matcher.tells_spans(block.line()) {
+            return self.undecided(block);
         }
         if self.flags.has(TaskFlags::ONLY) {
-            self.matches(block, hit)?;
+            self.matches(block)?;
         } else if self.flags.has(TaskFlags::LINES | TaskFlags::SPANS) {
-            self.line_with_spans(block, hit, next)?;
+            self.line_with_spans(block)?;
         } else if self.flags.has(TaskFlags::LINES) {
-            self.emit(block, RecordKind::Lines, hit.start, next, 1)?;
+            self.emit(block, RecordKind::Lines, block.hit.start, block.next(), 1)?;
         }
-        self.count(1, block.at + next as u64)
+        self.count(1, block.at + block.next() as u64)
     }
 
     /// Selected lines `start..end` of the block, all that there are in between.
@@ -444,41 +445,43 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
     }
 
     #[inline(never)]
-    fn undecided(&mut self, block: &mut Block<'_>, hit: Hit, next: usize) -> ControlFlow<()> {
+    fn undecided(&mut self, block: &mut Block<'_>) -> ControlFlow<()> {
         let kind = match self.eol {
             Eol::Newline => RecordKind::Undecided,
             Eol::NewlineOrNul => RecordKind::UndecidedNul,
         };
-        self.emit(block, kind, hit.start, next, 1)
+        self.emit(block, kind, block.hit.start, block.next(), 1)
     }
 
     /// Each match of a line by itself.
-    fn matches(&mut self, block: &mut Block<'_>, hit: Hit) -> ControlFlow<()> {
-        let line = &block.hay[hit.start..hit.end];
+    #[inline(never)]
+    fn matches(&mut self, block: &mut Block<'_>) -> ControlFlow<()> {
         let mut from = 0;
-        while let Ok(Some((start, end))) = self.matcher.next_span(line, from, false) {
-            self.emit(block, RecordKind::Match, hit.start + start, hit.start + end, 0)?;
+        while let Ok(Some((start, end))) = self.matcher.next_span(block.line(), from, false) {
+            let at = block.hit.start;
+            self.emit(block, RecordKind::Match, at + start, at + end, 0)?;
             from = end;
         }
         Continue(())
     }
 
-    fn line_with_spans(&mut self, block: &mut Block<'_>, hit: Hit, next: usize) -> ControlFlow<()> {
-        let line = &block.hay[hit.start..hit.end];
+    #[inline(never)]
+    fn line_with_spans(&mut self, block: &mut Block<'_>) -> ControlFlow<()> {
+        let spans = self.count_spans(block.line());
         let matcher = self.matcher;
+        let (line, start, next) = (block.line(), block.hit.start, block.next());
+        let room = self.room(block, RecordKind::Spans, start, next, 1, spans)?;
+        write_spans(matcher, line, room);
+        Continue(())
+    }
+
+    #[inline(never)]
+    fn count_spans(&self, line: &[u8]) -> usize {
         let (mut spans, mut from) = (0, 0);
-        while let Ok(Some((_, end))) = matcher.next_span(line, from, false) {
+        while let Ok(Some((_, end))) = self.matcher.next_span(line, from, false) {
             (spans, from) = (spans + 1, end);
         }
-        let room = self.room(block, RecordKind::Spans, hit.start, next, 1, spans)?;
-        let (mut at, mut from) = (0, 0);
-        while let Ok(Some((start, end))) = matcher.next_span(line, from, false) {
-            let Some(place) = room.get_mut(at..at + 8) else { break };
-            place[..4].copy_from_slice(&(start as u32).to_ne_bytes());
-            place[4..].copy_from_slice(&(end as u32).to_ne_bytes());
-            (at, from) = (at + 8, end);
-        }
-        Continue(())
+        spans
     }
 
     fn emit(
@@ -532,6 +535,18 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
     }
 }
 
+/// Writes where the matches of a line lie.
+#[inline(never)]
+fn write_spans(matcher: &Matcher<'_>, line: &[u8], room: &mut [u8]) {
+    let mut from = 0;
+    for place in room.chunks_exact_mut(8) {
+        let Ok(Some((start, end))) = matcher.next_span(line, from, false) else { break };
+        place[..4].copy_from_slice(&(start as u32).to_ne_bytes());
+        place[4..].copy_from_slice(&(end as u32).to_ne_bytes());
+        from = end;
+    }
+}
+
 /// Whether bytes up to offset `at` are enough of a drain.
 fn drained(at: u64, until: u64) -> ControlFlow<()> {
     if at >= until { Break(()) } else { Continue(()) }
@@ -542,13 +557,27 @@ struct Block<'h> {
     hay: &'h [u8],
     /// Offset of the block in the file.
     at: u64,
+    /// Where the lines begin that have not been looked at.
+    from: usize,
+    /// The line at hand.
+    hit: Hit,
     /// Lines are counted up to this offset in the block …
     counted: usize,
     /// … and there were so many since the start of the item.
     lines: u64,
 }
 
-impl Block<'_> {
+impl<'h> Block<'h> {
+    /// The line at hand.
+    fn line(&self) -> &'h [u8] {
+        &self.hay[self.hit.start..self.hit.end]
+    }
+
+    /// Where the line after that begins.
+    fn next(&self) -> usize {
+        (self.hit.end + 1).min(self.hay.len())
+    }
+
     /// Number of the line that starts at `start`, which is not before the last one asked for.
     #[inline(never)]
     fn line_number(&mut self, start: usize, eol: Eol) -> u64 {

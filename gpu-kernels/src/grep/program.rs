@@ -255,6 +255,7 @@ impl<'p> Program<'p> {
         Ok((header, program))
     }
 
+    #[inline(never)]
     fn kinds_have_sections(&self) -> Result<(), ProgramError> {
         let found = match self.find {
             Find::Nothing | Find::Everything => true,

@@ -20,9 +20,9 @@ pub struct Search<'a, 'p, S, P> {
     /// What is looked for.
     pub matcher: &'a Matcher<'p>,
     /// What is done with lines.
-    pub task: &'a Task,
+    pub task: Task,
     /// Where.
-    pub item: &'a Item,
+    pub item: Item,
     /// What records name it by.
     pub number: u32,
     /// Where a line that pages cut is put together.
@@ -31,44 +31,31 @@ pub struct Search<'a, 'p, S, P> {
     pub sink: &'a mut S,
     /// The file.
     pub pages: P,
+    /// What has become of it.
+    pub result: ItemResult,
 }
 
 impl<S: Sink, P: Pages> Search<'_, '_, S, P> {
-    /// Searches; may be called again.
-    #[inline(never)]
-    pub fn run(&mut self) -> ItemResult {
-        let (task, item) = (self.task, self.item);
-        let first = self.attempt(task, item);
-        let flags = task.flags | item.flags;
-        let again = flags & TaskFlags::RESTART != 0
-            && first.status() == Status::Nul
-            && item.start == 0
-            && first.nul < task.window;
-        if !again {
-            return first;
+    /// Searches.
+    pub fn run(&mut self) {
+        self.result = ItemResult { attempt: self.result.attempt, ..ItemResult::default() };
+        loop {
+            self.attempt();
+            if !self.begin_again() {
+                return;
+            }
         }
-        // What is binary is not shown, whatever the first attempt has emitted: the host knows by
-        // `restarted`.
-        let hidden = TaskFlags::LINES | TaskFlags::SPANS | TaskFlags::ONLY | TaskFlags::NUMBER;
-        let text = TaskFlags::STOP_AT_NUL | TaskFlags::DRAIN | TaskFlags::RESTART;
-        let task = Task { flags: flags & !hidden & !text | TaskFlags::NUL_ENDS_LINE, ..*task };
-        let limit = if flags & TaskFlags::COUNT != 0 { u64::MAX } else { 1 };
-        let item = Item { flags: 0, limit, ..*item };
-        let second = self.attempt(&task, &item);
-        let bytes = first.bytes + second.bytes;
-        ItemResult { restarted: 1, nul: first.nul, bytes, ..second }
     }
 
     #[inline(never)]
-    fn attempt(&mut self, task: &Task, item: &Item) -> ItemResult {
+    fn attempt(&mut self) {
         let (scratch, sink) = (&mut *self.scratch, &mut *self.sink);
+        let (task, item) = (&self.task, &self.item);
         let mut lines = LineSearcher::new(self.matcher, task, item, self.number, scratch, sink);
-        let mut at = lines.first_byte();
         let read = loop {
-            match self.pages.page(at) {
+            match self.pages.page(lines.next_byte()) {
                 Ok(Some((bytes, last))) => {
-                    at += bytes.len() as u64;
-                    if lines.feed(bytes, last).is_break() || last {
+                    if lines.feed(bytes, last).is_break() {
                         break Ok(());
                     }
                 }
@@ -81,6 +68,27 @@ impl<S: Sink, P: Pages> Search<'_, '_, S, P> {
             tally.status = Status::Failed;
             tally.need = errno as u64;
         }
-        ItemResult::new(tally, false)
+        self.result.add(tally);
+    }
+
+    /// Whether the file turned out to be binary and is to be searched again: what is binary is not shown, whatever
+    /// the first attempt has emitted, which the host knows by `restarted`.
+    #[inline(never)]
+    fn begin_again(&mut self) -> bool {
+        let flags = self.task.flags | self.item.flags;
+        let again = flags & TaskFlags::RESTART != 0
+            && self.result.restarted == 0
+            && self.result.status() == Status::Nul
+            && self.item.start == 0
+            && self.result.nul < self.task.window;
+        if again {
+            let hidden = TaskFlags::LINES | TaskFlags::SPANS | TaskFlags::ONLY | TaskFlags::NUMBER;
+            let text = TaskFlags::STOP_AT_NUL | TaskFlags::DRAIN | TaskFlags::RESTART;
+            self.task.flags = flags & !hidden & !text | TaskFlags::NUL_ENDS_LINE;
+            self.item.flags = 0;
+            self.item.limit = if flags & TaskFlags::COUNT != 0 { u64::MAX } else { 1 };
+            self.result.restarted = 1;
+        }
+        again
     }
 }

@@ -105,6 +105,15 @@ pub(super) struct Words<'p> {
     longest: usize,
 }
 
+/// A run of the text.
+struct Place<'h> {
+    hay: &'h [u8],
+    /// Nothing before this offset counts.
+    from: usize,
+    start: usize,
+    end: usize,
+}
+
 /// What the host folds into ASCII: the two other letters whose capitals are ASCII (long s and
 /// dotless i). Runs of the text that hold them are rewritten before they are looked up.
 const FOLDS_TO_ASCII: [(u32, u8); 2] = [(0x17f, b's'), (0x131, b'i')];
@@ -206,34 +215,29 @@ impl<'p> Words<'p> {
                     ascii = false;
                 }
             }
-            let found = self.at_run(hay, (from, start, at), ascii, chars, fold);
+            let found = self.at_run(&Place { hay, from, start, end: at }, ascii, chars, fold);
             if found.is_some() {
                 return found;
             }
         }
     }
 
-    /// The pattern that matches at the run of the text from `start` to `end`, all of which are at or after
-    /// `from`.
+    /// The pattern that matches at a run of the text.
     // Not inlined: on a GPU the addresses of all tables would be kept in the loop over runs.
     #[inline(never)]
     fn at_run(
         &self,
-        hay: &[u8],
-        (from, start, end): (usize, usize, usize),
+        place: &Place<'_>,
         ascii: bool,
         chars: &Chars<'_>,
         fold: bool,
     ) -> Option<(usize, usize)> {
-        let run = if ascii || !fold {
-            self.lookup(&hay[start..end], fold)?
-        } else {
-            self.lookup_folded(&hay[start..end])?
-        };
-        let mut best = (run.len & Run::WHOLE != 0).then_some((start, end));
+        let text = &place.hay[place.start..place.end];
+        let run = if ascii || !fold { self.lookup(text, fold)? } else { self.lookup_folded(text)? };
+        let mut best = (run.len & Run::WHOLE != 0).then_some((place.start, place.end));
         let phrases = &self.phrases[run.first_phrase as usize..][..run.phrases as usize];
         for phrase in phrases {
-            let found = self.phrase(hay, from, start, end, run, phrase, chars, fold);
+            let found = self.phrase(place, run, phrase, chars, fold);
             best = match (best, found) {
                 (Some(b), Some(f)) if (f.0, !f.1) < (b.0, !b.1) => Some(f),
                 (None, f) => f,
@@ -243,27 +247,24 @@ impl<'p> Words<'p> {
         best
     }
 
-    /// Compares a phrase around its first run, which stands at `start..end` of the text.
-    #[expect(clippy::too_many_arguments, reason = "the state of one loop, spelled out")]
+    /// Compares a phrase around its first run, which stands at the place.
     #[inline(never)]
     fn phrase(
         &self,
-        hay: &[u8],
-        from: usize,
-        start: usize,
-        end: usize,
+        place: &Place<'_>,
         run: &Run,
         phrase: &Phrase,
         chars: &Chars<'_>,
         fold: bool,
     ) -> Option<(usize, usize)> {
+        let hay = place.hay;
         let bytes = self.part(phrase.offset, phrase.len);
         let (lead, rest) = bytes.split_at(phrase.lead as usize);
         let tail = rest.get((run.len & !Run::WHOLE) as usize..)?;
-        let first = start.checked_sub(lead.len()).filter(|&f| f >= from)?;
-        let last = end.checked_add(tail.len()).filter(|&l| l <= hay.len())?;
-        let stands = equal(&hay[first..start], lead, fold)
-            && equal(&hay[end..last], tail, fold)
+        let first = place.start.checked_sub(lead.len()).filter(|&f| f >= place.from)?;
+        let last = place.end.checked_add(tail.len()).filter(|&l| l <= hay.len())?;
+        let stands = equal(&hay[first..place.start], lead, fold)
+            && equal(&hay[place.end..last], tail, fold)
             && !chars.word_before(hay, first)
             && !chars.word_after(hay, last);
         stands.then_some((first, last))

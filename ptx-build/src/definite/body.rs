@@ -1,6 +1,6 @@
 //! A function's lines, where each leads, and which of its registers are read unwritten.
 
-use super::line::{Kind, Line, names};
+use super::line::{Kind, Line, code, names};
 use fixedbitset::FixedBitSet;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -269,7 +269,10 @@ impl<'a> Body<'a> {
                 names.iter().fold(line.to_string(), |line, (old, new)| rename(&line, old, new)),
             );
         }
-        if !detours.is_empty() && self.lines.last().is_some_and(|last| last.kind == Kind::Plain) {
+        // A function may end without saying so.
+        let is_code = |at: &usize| !code(self.text[*at]).trim().is_empty();
+        let last = (0..self.lines.len()).rev().find(is_code);
+        if !detours.is_empty() && last.is_some_and(|at| self.lines[at].kind == Kind::Plain) {
             out.push("\tret;".into());
         }
         for ((label, registers), detour) in detours {
