@@ -58,8 +58,8 @@ impl<'a> Body<'a> {
                 Kind::Table(label) => {
                     let len = 1 + text[i..].iter().position(|line| line.contains(';'))?;
                     let list = text[i..i + len].iter().flat_map(|line| names(line));
-                    let labels =
-                        list.filter(|name| name.starts_with('$') && *name != label).collect();
+                    let is_target = |name: &&str| *name != label && *name != ".branchtargets";
+                    let labels = list.filter(is_target).collect();
                     let table = Table { lines: i..i + len, labels };
                     if tables.insert(label, table).is_some() {
                         return None;
@@ -271,8 +271,10 @@ impl<'a> Body<'a> {
         }
         // A function may end without saying so.
         let is_code = |at: &usize| !code(self.text[*at]).trim().is_empty();
-        let last = (0..self.lines.len()).rev().find(is_code);
-        if !detours.is_empty() && last.is_some_and(|at| self.lines[at].kind == Kind::Plain) {
+        let last = (0..self.lines.len()).rev().find(is_code).map(|at| &self.lines[at].kind);
+        let ends =
+            matches!(last, Some(Kind::End | Kind::Branch(_, false) | Kind::Switch(_, false)));
+        if !detours.is_empty() && !ends {
             out.push("\tret;".into());
         }
         for ((label, registers), detour) in detours {

@@ -58,11 +58,18 @@ const WITHOUT_RESULT: [&str; 17] = [
 impl<'a> Line<'a> {
     /// Reads a line; `None` if it is not understood.
     pub(super) fn of(line: &'a str) -> Option<Line<'a>> {
-        if line.contains("/*") && code(line.split_once("*/")?.1).trim() != "" {
+        // A comment that goes on, or that something follows.
+        if let Some((_, comment)) = line.split_once("/*")
+            && comment.split_once("*/").is_none_or(|(_, rest)| !rest.trim().is_empty())
+        {
             return None;
         }
         let text = code(line).trim();
         let mut found = Line { mentions: registers(text).collect(), ..Line::default() };
+        // A directive has its line to itself.
+        if text.starts_with('.') && text.split(';').nth(1).is_some_and(|rest| !rest.is_empty()) {
+            return None;
+        }
         if let Some(rest) = text.strip_prefix(".reg") {
             let (kind, name) =
                 rest.trim_start().strip_prefix('.')?.split_once(char::is_whitespace)?;
@@ -93,7 +100,11 @@ impl<'a> Line<'a> {
         let is_alone = statements.len() == 1 && !text.starts_with('{');
         for statement in statements {
             let (is_sure, statement) = match statement.strip_prefix('@') {
-                Some(rest) => (false, rest.split_once(char::is_whitespace)?.1.trim_start()),
+                // Of one word; a space after the sign would make it two.
+                Some(rest) if rest.trim_start_matches('!').starts_with('%') => {
+                    (false, rest.split_once(char::is_whitespace)?.1.trim_start())
+                }
+                Some(_) => return None,
                 None => (true, statement),
             };
             let (name, operands) =
@@ -193,9 +204,18 @@ mod tests {
         ] {
             assert_eq!(of(line).kind, kind, "{line}");
         }
-        for line in
-            ["{ @%p1 bra $L1; mov.b32 %r1, 0; }", "/* open", "$L1: ret;", "/* a */ ret;", "@%p1"]
-        {
+        for line in [
+            "{ @%p1 bra $L1; mov.b32 %r1, 0; }",
+            "/* open",
+            "$L1: ret;",
+            ".reg .b32 %r<3>; bra $L1;",
+            "/* a */ ret;",
+            "/* a */ /* b */ ret;",
+            "ret; /*/",
+            "@ %p1 bra $L1;",
+            "@! %p1 bra $L1;",
+            "@%p1",
+        ] {
             assert_eq!(Line::of(line), None, "{line}");
         }
     }

@@ -256,7 +256,9 @@ mod tests {
                 _ => {}
             }
         }
-        lines.push("\tret;".into());
+        if numbers.below(2) == 0 {
+            lines.push("\tret;".into());
+        }
         lines
     }
 
@@ -313,6 +315,9 @@ mod tests {
             if let Some(label) = jump {
                 at = place(&format!("{label}:")).unwrap();
             }
+        }
+        if at == lines.len() && walked.last().is_none_or(|last| last != "\tret;") {
+            walked.push("\tret;".into());
         }
         walked
     }
