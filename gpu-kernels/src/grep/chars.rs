@@ -114,15 +114,24 @@ impl Chars<'_> {
 /// The code point at the start of `text` and its length; `None` if the bytes are not UTF-8.
 #[inline(never)]
 pub(super) fn decode(text: &[u8]) -> Option<(u32, usize)> {
-    let len = match *text.first()? {
-        0..0x80 => 1,
-        0xc2..0xe0 => 2,
-        0xe0..0xf0 => 3,
-        0xf0..0xf5 => 4,
+    let &first = text.first()?;
+    // How long it is, what its first byte says of it, and the least that needs so many bytes.
+    let (len, bits, least) = match first {
+        0..0x80 => (1, first, 0),
+        0xc2..0xe0 => (2, first & 0x1f, 0x80),
+        0xe0..0xf0 => (3, first & 0xf, 0x800),
+        0xf0..0xf5 => (4, first & 7, 0x1_0000),
         _ => return None,
     };
-    let c = core::str::from_utf8(text.get(..len)?).ok()?.chars().next()?;
-    Some((c as u32, len))
+    let mut c = u32::from(bits);
+    for &b in text.get(1..len)? {
+        if b & 0xc0 != 0x80 {
+            return None;
+        }
+        c = c << 6 | u32::from(b & 0x3f);
+    }
+    // There are none for surrogates, nor beyond the last.
+    char::from_u32(c).filter(|_| c >= least).map(|_| (c, len))
 }
 
 /// The code point that ends `text`; `None` if the bytes there are not UTF-8.
@@ -132,4 +141,34 @@ fn decode_last(text: &[u8]) -> Option<u32> {
     let lead = tail.iter().rposition(|b| b & 0xc0 != 0x80)?;
     let (c, len) = decode(&tail[lead..])?;
     (lead + len == tail.len()).then_some(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_are_those_of_the_standard_library() {
+        // Bytes at the bounds of what may follow the first, which may be any.
+        const NEXT: [u8; 13] =
+            [0, 0x41, 0x7f, 0x80, 0x81, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xf4, 0xff];
+        for number in 0..256 * NEXT.len().pow(3) {
+            let next = |place: u32| NEXT[number / 256 / NEXT.len().pow(place) % NEXT.len()];
+            let text = [(number % 256) as u8, next(0), next(1), next(2)];
+            for len in 0..=4 {
+                let bytes = &text[..len];
+                let valid = match core::str::from_utf8(bytes) {
+                    Ok(all) => all,
+                    Err(e) => core::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap(),
+                };
+                let first = valid.chars().next().map(|c| (c as u32, c.len_utf8()));
+                assert_eq!(decode(bytes), first, "{bytes:x?}");
+            }
+        }
+        for char in '\0'..=char::MAX {
+            let mut bytes = [0; 4];
+            let len = char.encode_utf8(&mut bytes).len();
+            assert_eq!(decode(&bytes), Some((char as u32, len)));
+        }
+    }
 }

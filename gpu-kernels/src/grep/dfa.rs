@@ -59,28 +59,14 @@ pub(super) fn match_starts(
     dfa.is_match_state(dfa.next_eoi_state(state)).into()
 }
 
-/// End of the longest match that starts at `start`.
+/// End of the longest match that starts at `start`, of those before no word character if `words` tells which these
+/// are.
 #[inline(never)]
 pub(super) fn longest(
     dfa: &Dfa<'_>,
     line: &[u8],
     start: usize,
-) -> Result<Option<usize>, Undecided> {
-    let input = Input::new(line).range(start..).anchored(Anchored::Yes);
-    match dfa.try_search_fwd(&input) {
-        Ok(found) => Ok(found.map(|m| m.offset())),
-        Err(_) => Err(Undecided),
-    }
-}
-
-/// End of the longest match that starts at `start` and ends before no word character. The DFA
-/// reports a match one byte late, so the states are walked here, not by its own search.
-#[inline(never)]
-pub(super) fn longest_word(
-    dfa: &Dfa<'_>,
-    line: &[u8],
-    start: usize,
-    chars: &Chars<'_>,
+    words: Option<&Chars<'_>>,
 ) -> Result<Option<usize>, Undecided> {
     let input = Input::new(line).range(start..).anchored(Anchored::Yes);
     let mut state = dfa.start_state_forward(&input).map_err(|_| Undecided)?;
@@ -88,8 +74,11 @@ pub(super) fn longest_word(
     for at in start..line.len() {
         state = dfa.next_state(state, line[at]);
         if dfa.is_special_state(state) {
-            if dfa.is_match_state(state) && !chars.word_after(line, at) {
-                longest = Some(at);
+            // The DFA reports a match one byte late.
+            if dfa.is_match_state(state) {
+                if words.is_none_or(|chars| !chars.word_after(line, at)) {
+                    longest = Some(at);
+                }
             } else if dfa.is_dead_state(state) {
                 return Ok(longest);
             } else if dfa.is_quit_state(state) {

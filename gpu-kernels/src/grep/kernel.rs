@@ -270,14 +270,16 @@ pub fn grep(args: GrepArgs) {
     // SAFETY: the host wrote the program before the launch and leaves it alone until its end.
     let program = unsafe { args.program.as_slice() };
     // SAFETY: the host had `Program::parse` accept these bytes.
-    let Ok(program) = (unsafe { Program::trusted(bytemuck::cast_slice(program)) }) else { return };
+    let program = unsafe { Program::trusted(bytemuck::cast_slice(program)) };
+    // Used where it was read to: it is large.
+    let Ok(program) = &program else { return };
     let counter = Counter(args.counter(1));
     // SAFETY: each thread takes its own part, once.
     let (scratch, buffer) = unsafe { (share_of(&args.scratch), share_of(&args.buffers)) };
     // SAFETY: the host's buffer of zeroed words, which only the arenas of this launch write, and
     // its zeroed counter.
     let sink = unsafe { Arena::new(args.output.as_ptr().cast(), args.output.len() * 8, &counter) };
-    let matcher = Matcher::new(&program);
+    let matcher = Matcher::new(program);
     let mut worker = Worker { args: &args, matcher, scratch, buffer, sink };
     while let Some(number) = worker.take() {
         worker.search(number);

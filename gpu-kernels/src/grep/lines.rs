@@ -456,32 +456,21 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
     /// Each match of a line by itself.
     #[inline(never)]
     fn matches(&mut self, block: &mut Block<'_>) -> ControlFlow<()> {
-        let mut from = 0;
-        while let Ok(Some((start, end))) = self.matcher.next_span(block.line(), from, false) {
+        for (start, end) in self.matcher.spans(block.line()) {
             let at = block.hit.start;
             self.emit(block, RecordKind::Match, at + start, at + end, 0)?;
-            from = end;
         }
         Continue(())
     }
 
     #[inline(never)]
     fn line_with_spans(&mut self, block: &mut Block<'_>) -> ControlFlow<()> {
-        let spans = self.count_spans(block.line());
+        let spans = self.matcher.spans(block.line()).count();
         let matcher = self.matcher;
         let (line, start, next) = (block.line(), block.hit.start, block.next());
         let room = self.room(block, RecordKind::Spans, start, next, 1, spans)?;
         write_spans(matcher, line, room);
         Continue(())
-    }
-
-    #[inline(never)]
-    fn count_spans(&self, line: &[u8]) -> usize {
-        let (mut spans, mut from) = (0, 0);
-        while let Ok(Some((_, end))) = self.matcher.next_span(line, from, false) {
-            (spans, from) = (spans + 1, end);
-        }
-        spans
     }
 
     fn emit(
@@ -538,12 +527,9 @@ impl<'m, 'p, 's, S: Sink> LineSearcher<'m, 'p, 's, S> {
 /// Writes where the matches of a line lie.
 #[inline(never)]
 fn write_spans(matcher: &Matcher<'_>, line: &[u8], room: &mut [u8]) {
-    let mut from = 0;
-    for place in room.chunks_exact_mut(8) {
-        let Ok(Some((start, end))) = matcher.next_span(line, from, false) else { break };
+    for (place, (start, end)) in room.chunks_exact_mut(8).zip(matcher.spans(line)) {
         place[..4].copy_from_slice(&(start as u32).to_ne_bytes());
         place[4..].copy_from_slice(&(end as u32).to_ne_bytes());
-        from = end;
     }
 }
 

@@ -327,19 +327,19 @@ impl<'p> Matcher<'p> {
         if !self.program.flags.has(ProgramFlags::UNDECIDED) {
             return true;
         }
-        let mut from = 0;
-        loop {
-            match self.next_span(line, from, false) {
-                Ok(Some((_, end))) => from = end,
-                Ok(None) => return true,
-                Err(Undecided) => return false,
-            }
-        }
+        let mut spans = self.spans(line);
+        while spans.next().is_some() {}
+        !spans.undecided
+    }
+
+    /// The matches in `line` that are not empty.
+    pub(super) fn spans<'m>(&'m self, line: &'m [u8]) -> Spans<'m> {
+        Spans { matcher: self, line, from: 0, undecided: false }
     }
 
     /// The leftmost, then longest match in `line` at or after `from`; `with_empty`: also one of no
     /// bytes.
-    pub fn next_span(
+    fn next_span(
         &self,
         line: &[u8],
         from: usize,
@@ -446,15 +446,33 @@ impl<'p> Matcher<'p> {
         {
             return None;
         }
-        let end = match words {
-            true => dfa::longest_word(dfa, line, start, &self.chars),
-            false => dfa::longest(dfa, line, start),
-        };
-        match end {
+        match dfa::longest(dfa, line, start, words.then_some(&self.chars)) {
             Ok(Some(end)) if with_empty || end > start => Some(Ok((start, end))),
             Ok(_) => None,
             Err(undecided) => Some(Err(undecided)),
         }
+    }
+}
+
+/// Bounds of matches in a line, one after the other, until there are no more or the program gives up.
+pub(super) struct Spans<'m> {
+    matcher: &'m Matcher<'m>,
+    line: &'m [u8],
+    from: usize,
+    /// Whether it gave up.
+    undecided: bool,
+}
+
+impl Iterator for Spans<'_> {
+    type Item = (usize, usize);
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<(usize, usize)> {
+        let found = self.matcher.next_span(self.line, self.from, false);
+        self.undecided = found.is_err();
+        let (start, end) = found.ok().flatten()?;
+        self.from = end;
+        Some((start, end))
     }
 }
 

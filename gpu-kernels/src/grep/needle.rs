@@ -59,12 +59,16 @@ impl<'p> Needle<'p> {
             }
             at += 1;
             if spent > at + VAIN {
-                let found = twoway::Finder::new(needle).find(&hay[at..], needle);
-                return found.map(|i| at + i);
+                return find_by_two_way(needle, &hay[at..]).map(|i| at + i);
             }
         }
         None
     }
+}
+
+#[inline(never)]
+fn find_by_two_way(needle: &[u8], hay: &[u8]) -> Option<usize> {
+    twoway::Finder::new(needle).find(hay, needle)
 }
 
 /// Where in `bytes` the ones stand that are the rarest in most texts; of fewer than two, the first.

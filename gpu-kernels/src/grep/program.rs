@@ -158,7 +158,7 @@ pub struct Program<'p> {
     pub(super) words: Option<Words<'p>>,
     pub(super) dfa: Option<DFA<&'p [u32]>>,
     pub(super) word_chars: Option<WordChars<'p>>,
-    pub(super) starts: [u32; 8],
+    pub(super) starts: &'p [u32; 8],
 }
 
 impl<'p> Program<'p> {
@@ -201,12 +201,12 @@ impl<'p> Program<'p> {
         Ok(program)
     }
 
-    fn sections(blob: &'p [u8]) -> Result<(Header, Self), ProgramError> {
+    fn sections(blob: &'p [u8]) -> Result<(&'p Header, Self), ProgramError> {
         let head = blob.get(..size_of::<Header>()).ok_or(ProgramError::Header)?;
         if !(blob.as_ptr() as usize).is_multiple_of(8) {
             return Err(ProgramError::Header);
         }
-        let header: Header = bytemuck::pod_read_unaligned(head);
+        let header: &Header = bytemuck::try_from_bytes(head).map_err(|_| ProgramError::Header)?;
         if header.magic != PROGRAM_MAGIC || header.version != PROGRAM_VERSION {
             return Err(ProgramError::Version);
         }
@@ -250,7 +250,7 @@ impl<'p> Program<'p> {
             words,
             dfa: None,
             word_chars,
-            starts: header.starts,
+            starts: &header.starts,
         };
         Ok((header, program))
     }

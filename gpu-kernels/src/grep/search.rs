@@ -47,7 +47,6 @@ impl<S: Sink, P: Pages> Search<'_, '_, S, P> {
         }
     }
 
-    #[inline(never)]
     fn attempt(&mut self) {
         let (scratch, sink) = (&mut *self.scratch, &mut *self.sink);
         let (task, item) = (&self.task, &self.item);

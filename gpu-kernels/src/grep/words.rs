@@ -11,7 +11,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::chars::{Chars, decode};
+use super::chars::{Chars, decode, is_word_byte};
 use super::program::{ProgramError, table};
 
 /// The start of the section; the tables follow in the order of its fields.
@@ -105,13 +105,51 @@ pub(super) struct Words<'p> {
     longest: usize,
 }
 
-/// A run of the text.
-struct Place<'h> {
+/// A text and a run in it.
+struct Text<'h> {
     hay: &'h [u8],
     /// Nothing before this offset counts.
     from: usize,
+    chars: &'h Chars<'h>,
+    fold: bool,
     start: usize,
     end: usize,
+    /// Whether the run is ASCII.
+    ascii: bool,
+}
+
+impl Text<'_> {
+    /// Goes on to the next run, if there is one.
+    #[inline(never)]
+    fn next_run(&mut self) -> bool {
+        let (hay, chars) = (self.hay, self.chars);
+        let mut at = self.end;
+        // Most bytes are word bytes, so byte by byte.
+        loop {
+            match chars.starts_word(hay, at) {
+                None => return false,
+                Some(true) => break,
+                Some(false) => at += 1,
+            }
+        }
+        (self.start, self.ascii) = (at, true);
+        while at < hay.len() {
+            let b = hay[at];
+            if is_word_byte(b) {
+                at += 1;
+            } else if b < 0x80 {
+                break;
+            } else {
+                match chars.word_len(&hay[at..]) {
+                    0 => break,
+                    n => at += n,
+                }
+                self.ascii = false;
+            }
+        }
+        self.end = at;
+        true
+    }
 }
 
 /// What the host folds into ASCII: the two other letters whose capitals are ASCII (long s and
@@ -148,7 +186,7 @@ impl<'p> Words<'p> {
     }
 
     /// The run equal to `text`.
-    #[inline]
+    #[inline(always)]
     fn lookup(&self, text: &[u8], fold: bool) -> Option<&'p Run> {
         if text.len() > self.longest {
             return None;
@@ -193,51 +231,28 @@ impl<'p> Words<'p> {
         chars: &Chars<'_>,
         fold: bool,
     ) -> Option<(usize, usize)> {
-        let mut at = from;
-        loop {
-            // To the next run: most bytes are word bytes, so byte by byte.
-            while !chars.starts_word(hay, at)? {
-                at += 1;
-            }
-            let start = at;
-            let mut ascii = true;
-            while at < hay.len() {
-                let b = hay[at];
-                if super::chars::is_word_byte(b) {
-                    at += 1;
-                } else if b < 0x80 {
-                    break;
-                } else {
-                    match chars.word_len(&hay[at..]) {
-                        0 => break,
-                        n => at += n,
-                    }
-                    ascii = false;
-                }
-            }
-            let found = self.at_run(&Place { hay, from, start, end: at }, ascii, chars, fold);
+        let mut text = Text { hay, from, chars, fold, start: from, end: from, ascii: true };
+        while text.next_run() {
+            let found = self.at_run(&text);
             if found.is_some() {
                 return found;
             }
         }
+        None
     }
 
     /// The pattern that matches at a run of the text.
     // Not inlined: on a GPU the addresses of all tables would be kept in the loop over runs.
     #[inline(never)]
-    fn at_run(
-        &self,
-        place: &Place<'_>,
-        ascii: bool,
-        chars: &Chars<'_>,
-        fold: bool,
-    ) -> Option<(usize, usize)> {
-        let text = &place.hay[place.start..place.end];
-        let run = if ascii || !fold { self.lookup(text, fold)? } else { self.lookup_folded(text)? };
-        let mut best = (run.len & Run::WHOLE != 0).then_some((place.start, place.end));
-        let phrases = &self.phrases[run.first_phrase as usize..][..run.phrases as usize];
-        for phrase in phrases {
-            let found = self.phrase(place, run, phrase, chars, fold);
+    fn at_run(&self, text: &Text<'_>) -> Option<(usize, usize)> {
+        let bytes = &text.hay[text.start..text.end];
+        let run = match text.ascii || !text.fold {
+            true => self.lookup(bytes, text.fold)?,
+            false => self.lookup_folded(bytes)?,
+        };
+        let mut best = (run.len & Run::WHOLE != 0).then_some((text.start, text.end));
+        for phrase in &self.phrases[run.first_phrase as usize..][..run.phrases as usize] {
+            let found = self.phrase(text, run, phrase);
             best = match (best, found) {
                 (Some(b), Some(f)) if (f.0, !f.1) < (b.0, !b.1) => Some(f),
                 (None, f) => f,
@@ -247,26 +262,17 @@ impl<'p> Words<'p> {
         best
     }
 
-    /// Compares a phrase around its first run, which stands at the place.
+    /// Compares a phrase around its first run, which stands in the text.
     #[inline(never)]
-    fn phrase(
-        &self,
-        place: &Place<'_>,
-        run: &Run,
-        phrase: &Phrase,
-        chars: &Chars<'_>,
-        fold: bool,
-    ) -> Option<(usize, usize)> {
-        let hay = place.hay;
+    fn phrase(&self, text: &Text<'_>, run: &Run, phrase: &Phrase) -> Option<(usize, usize)> {
         let bytes = self.part(phrase.offset, phrase.len);
         let (lead, rest) = bytes.split_at(phrase.lead as usize);
         let tail = rest.get((run.len & !Run::WHOLE) as usize..)?;
-        let first = place.start.checked_sub(lead.len()).filter(|&f| f >= place.from)?;
-        let last = place.end.checked_add(tail.len()).filter(|&l| l <= hay.len())?;
-        let stands = equal(&hay[first..place.start], lead, fold)
-            && equal(&hay[place.end..last], tail, fold)
-            && !chars.word_before(hay, first)
-            && !chars.word_after(hay, last);
+        let first = text.start.checked_sub(lead.len()).filter(|&f| f >= text.from)?;
+        let last = text.end.checked_add(tail.len()).filter(|&l| l <= text.hay.len())?;
+        let stands = equal(&text.hay[first..text.start], lead, text.fold)
+            && equal(&text.hay[text.end..last], tail, text.fold)
+            && text.chars.is_bounded(text.hay, first, last);
         stands.then_some((first, last))
     }
 
