@@ -1,5 +1,6 @@
 //! Compiling a kernel crate: one crate type, one module, everything in it.
 
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -50,7 +51,7 @@ impl Module {
         let write = |name: &str| {
             let ptx = pieces.only(name).ok_or_else(|| finding(format!("no kernel `{name}`")))?;
             let path = dir.join(name).with_extension("ptx");
-            std::fs::write(&path, ptx).map_err(Error::io("write", &path))?;
+            write_whole(&path, ptx)?;
             Ok(path)
         };
         all.into_iter().map(write).collect()
@@ -120,6 +121,7 @@ impl Build {
         std::fs::create_dir_all(&self.target_dir).map_err(Error::io("create", &self.target_dir))?;
         let target_dir =
             self.target_dir.canonicalize().map_err(Error::io("find", &self.target_dir))?;
+        let _one_at_a_time = lock(&target_dir)?;
         // Folders of one name may share a target folder.
         let raw = target_dir.join(format!("{name}-{:016x}.s", hash(&dir)));
         if !raw.exists() {
@@ -145,7 +147,7 @@ impl Build {
         }
         let ptx = ptx::limit_threads(&definite::assign(&text), self.max_threads);
         let path = target_dir.join(format!("{name}.ptx"));
-        std::fs::write(&path, &ptx).map_err(Error::io("write", &path))?;
+        write_whole(&path, &ptx)?;
         Ok(Module { path, ptx, sources: sources(&target_dir, &dir), toolchain })
     }
 
@@ -217,6 +219,22 @@ const FLAGS: [&str; 7] = [
     "-Csymbol-mangling-version=v0",
 ];
 
+/// Keeps others from compiling to this folder until the file is dropped. Cargo's own lock ends with cargo, and
+/// what it leaves is read and written after that: by several, where an editor builds too, or another profile.
+fn lock(target_dir: &Path) -> Result<File, Error> {
+    let path = target_dir.join(".ptx-build.lock");
+    let file = File::create(&path).map_err(Error::io("create", &path))?;
+    file.lock().map_err(Error::io("lock", &path))?;
+    Ok(file)
+}
+
+/// Writes a file that others may be reading: they see what was there, or all of this.
+fn write_whole(path: &Path, text: impl AsRef<[u8]>) -> Result<(), Error> {
+    let part = path.with_extension(format!("{}.part", std::process::id()));
+    std::fs::write(&part, text).map_err(Error::io("write", &part))?;
+    std::fs::rename(&part, path).map_err(Error::io("write", path))
+}
+
 fn hash(dir: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     dir.hash(&mut hasher);
@@ -270,6 +288,28 @@ fn dependencies(text: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn who_compiles_to_a_folder_waits_for_others_who_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let others = lock(dir.path()).unwrap();
+        let toolchain = Toolchain {
+            rustc: "/nowhere/rustc".into(),
+            cargo: "/nowhere/cargo".into(),
+            version: String::new(),
+            core: Core::Installed,
+        };
+        let build = Build::new(dir.path()).target_dir(dir.path());
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| build.run_with(toolchain));
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(!run.is_finished());
+            drop(others);
+            // That there is no such cargo was found out only then.
+            assert!(matches!(run.join().unwrap(), Err(Error::Io { doing: "start", .. })));
+        });
+    }
 
     #[test]
     fn sources_are_read_from_make_files() {

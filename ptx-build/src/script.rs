@@ -81,12 +81,11 @@ mod tests {
 
     #[test]
     fn the_marked_folder_is_shared() {
-        let dir = std::env::temp_dir().join(format!("ptx-build-{}", std::process::id()));
-        let out = dir.join("debug/build/k-0/out");
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("debug/build/k-0/out");
         std::fs::create_dir_all(&out).unwrap();
         assert_eq!(shared(&out), out);
-        std::fs::write(dir.join("CACHEDIR.TAG"), "").unwrap();
-        assert_eq!(shared(&out), dir);
-        std::fs::remove_dir_all(dir).unwrap();
+        std::fs::write(dir.path().join("CACHEDIR.TAG"), "").unwrap();
+        assert_eq!(shared(&out), dir.path());
     }
 }
