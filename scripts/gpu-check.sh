@@ -44,7 +44,7 @@ print(built[-1])')
         strip -o "$dir/bin/$example" "$target/release/examples/$example"
     done
     strip -o "$dir/bin/bench" "$target/release/bench"
-    cp "$target"/ptx/gpu-kernels.ptx "$dir/gpu-kernels.ptx"
+    "$target/release/ptx-build" build -o "$dir/gpu-kernels.ptx"
     cp scripts/compare-grep.sh "$dir/"
     # Something to search: this source.
     mkdir "$dir/text"

@@ -22,8 +22,6 @@ pub struct Build {
 /// A compiled kernel crate.
 #[derive(Clone, Debug)]
 pub struct Module {
-    /// The file that holds the PTX.
-    pub path: PathBuf,
     /// The PTX.
     pub ptx: String,
     /// The sources that went into it, as far as cargo says.
@@ -34,16 +32,14 @@ pub struct Module {
 
 impl Module {
     /// Writes each of these kernels, or each there is if none is named, with what it reaches to a file of its
-    /// own beside the module; the files.
+    /// own in `dir`; the files.
     ///
     /// # Errors
     /// [`Error::Findings`] if there is no such kernel, [`Error::Io`].
-    pub fn split(&self, kernels: &[String]) -> Result<Vec<PathBuf>, Error> {
+    pub fn split(&self, kernels: &[String], dir: &Path) -> Result<Vec<PathBuf>, Error> {
         let finding = |what: String| Error::Findings(vec![what]);
-        let pieces = Pieces::of(&self.ptx)
-            .ok_or_else(|| finding(format!("{} is cut short", self.path.display())))?;
-        let dir = self.path.with_extension("kernels");
-        std::fs::create_dir_all(&dir).map_err(Error::io("make", &dir))?;
+        let pieces =
+            Pieces::of(&self.ptx).ok_or_else(|| finding("the PTX is cut short".to_owned()))?;
         let all: Vec<&str> = match kernels {
             [] => pieces.kernels().collect(),
             some => some.iter().map(String::as_str).collect(),
@@ -51,7 +47,7 @@ impl Module {
         let write = |name: &str| {
             let ptx = pieces.only(name).ok_or_else(|| finding(format!("no kernel `{name}`")))?;
             let path = dir.join(name).with_extension("ptx");
-            write_whole(&path, ptx)?;
+            std::fs::write(&path, ptx).map_err(Error::io("write", &path))?;
             Ok(path)
         };
         all.into_iter().map(write).collect()
@@ -67,6 +63,11 @@ impl Build {
         let target = std::env::var_os("CARGO_TARGET_DIR");
         let target_dir = target.map_or_else(|| dir.join("target"), PathBuf::from).join("ptx");
         Build { dir, target_dir, max_threads: 1024, line_info: false, features: Vec::new() }
+    }
+
+    /// The folder of the crate.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Where cargo keeps what it builds. Not a folder that a running cargo holds: the two would wait
@@ -117,13 +118,11 @@ impl Build {
     /// As [`Build::run`].
     pub fn run_with(&self, toolchain: Toolchain) -> Result<Module, Error> {
         let dir = self.dir.canonicalize().map_err(Error::io("find", &self.dir))?;
-        let name = dir.file_name().map_or("kernels".into(), |n| n.to_string_lossy().into_owned());
         std::fs::create_dir_all(&self.target_dir).map_err(Error::io("create", &self.target_dir))?;
         let target_dir =
             self.target_dir.canonicalize().map_err(Error::io("find", &self.target_dir))?;
         let _one_at_a_time = lock(&target_dir)?;
-        // Folders of one name may share a target folder.
-        let raw = target_dir.join(format!("{name}-{:016x}.s", hash(&dir)));
+        let raw = self.raw(&dir, &target_dir, &toolchain);
         if !raw.exists() {
             for link in links(&target_dir, &dir) {
                 // If it stays, cargo may compile nothing, and we say that there is no PTX.
@@ -146,9 +145,17 @@ impl Build {
             std::fs::write(&link, "").map_err(Error::io("write", &link))?;
         }
         let ptx = ptx::limit_threads(&definite::assign(&text), self.max_threads);
-        let path = target_dir.join(format!("{name}.ptx"));
-        write_whole(&path, &ptx)?;
-        Ok(Module { path, ptx, sources: sources(&target_dir, &dir), toolchain })
+        Ok(Module { ptx, sources: sources(&target_dir, &dir), toolchain })
+    }
+
+    /// Where the compiler leaves what it makes of the crate in `dir`. Whatever cargo keeps apart has a name of its
+    /// own: it would not compile again what it has compiled before, whoever has overwritten this since.
+    fn raw(&self, dir: &Path, target_dir: &Path, toolchain: &Toolchain) -> PathBuf {
+        let name = dir.file_name().map_or("kernels".into(), |n| n.to_string_lossy().into_owned());
+        let mut hasher = DefaultHasher::new();
+        (dir, self.line_info, &self.features).hash(&mut hasher);
+        (&toolchain.rustc, &toolchain.version, toolchain.core).hash(&mut hasher);
+        target_dir.join(format!("{name}-{:016x}.s", hasher.finish()))
     }
 
     fn command(&self, toolchain: &Toolchain, dir: &Path, target_dir: &Path, asm: &Path) -> Command {
@@ -220,25 +227,13 @@ const FLAGS: [&str; 7] = [
 ];
 
 /// Keeps others from compiling to this folder until the file is dropped. Cargo's own lock ends with cargo, and
-/// what it leaves is read and written after that: by several, where an editor builds too, or another profile.
+/// what it leaves is read after that: by several, where an editor builds too, or another profile.
 fn lock(target_dir: &Path) -> Result<File, Error> {
     let path = target_dir.join(".ptx-build.lock");
     let file = File::create(&path).map_err(Error::io("create", &path))?;
-    file.lock().map_err(Error::io("lock", &path))?;
+    // Some file systems have no locks; cargo goes on there, too.
+    let _ = file.lock();
     Ok(file)
-}
-
-/// Writes a file that others may be reading: they see what was there, or all of this.
-fn write_whole(path: &Path, text: impl AsRef<[u8]>) -> Result<(), Error> {
-    let part = path.with_extension(format!("{}.part", std::process::id()));
-    std::fs::write(&part, text).map_err(Error::io("write", &part))?;
-    std::fs::rename(&part, path).map_err(Error::io("write", path))
-}
-
-fn hash(dir: &Path) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    dir.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// What cargo looks for where its linker should have put the library of `dir`: it compiles again if there is

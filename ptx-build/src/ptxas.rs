@@ -72,23 +72,25 @@ pub fn for_architecture(arch: u32) -> Result<PathBuf, Error> {
 /// Assembles a file for `sm_{arch}`; what each kernel needs.
 ///
 /// # Errors
-/// [`Error::Ptxas`] if it does not assemble, [`Error::Io`] if `ptxas` cannot be started.
+/// [`Error::Ptxas`] if it does not assemble, or does without a word about a kernel; [`Error::Io`] if `ptxas` cannot be started.
 pub fn assemble(ptxas: &Path, ptx: &Path, arch: u32) -> Result<Vec<Usage>, Error> {
     let output = Command::new(ptxas)
         .arg(format!("-arch=sm_{arch}"))
-        .args(["-v", "-o"])
-        .arg(ptx.with_extension(format!("sm_{arch}.cubin")))
+        .args(["-v", "-o", "/dev/null"])
         .arg(ptx)
         .output()
         .map_err(Error::io("start", ptxas))?;
     // It reports on either, depending on its version.
     let mut report = String::from_utf8_lossy(&output.stdout).into_owned();
     report.push_str(&String::from_utf8_lossy(&output.stderr));
-    if !output.status.success() {
+    let usages = usage(&report);
+    // What it does not say would be held to no bound.
+    let says_all = !usages.is_empty() && usages.iter().all(|usage| usage.registers > 0);
+    if !output.status.success() || !says_all {
         let (path, arch) = (ptx.to_owned(), format!("sm_{arch}"));
         return Err(Error::Ptxas { path, arch, output: report });
     }
-    Ok(usage(&report))
+    Ok(usages)
 }
 
 /// Assembles files for `sm_{arch}`, as many at once as there are processors; what each kernel needs, sorted

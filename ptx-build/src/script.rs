@@ -44,12 +44,17 @@ pub fn build_script_with(build: Build) -> Result<(), Error> {
     if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "nvptx64") {
         return write("");
     }
+    let manifest = build.dir().join("Cargo.toml");
     match build.target_dir(shared(&out).join("ptx")).run() {
         Ok(module) => {
             for source in &module.sources {
                 println!("cargo::rerun-if-changed={}", source.display());
             }
-            println!("cargo::rerun-if-changed=Cargo.toml");
+            // Cargo does not name the sources of what is not in the workspace.
+            let lock = manifest.ancestors().map(|dir| dir.join("Cargo.lock")).find(|l| l.exists());
+            for file in [Some(manifest), lock].into_iter().flatten() {
+                println!("cargo::rerun-if-changed={}", file.display());
+            }
             write(&module.ptx)
         }
         Err(e) if e.is_missing_tool() && !required() => {
@@ -65,10 +70,13 @@ pub fn build_script_with(build: Build) -> Result<(), Error> {
     }
 }
 
-/// The target folder that `out` lies in: cargo marks it. A cargo that runs us holds the folders of its
-/// profiles, and nothing beside them.
+/// The target folder that `out` lies in: cargo marks it, unless it was there before. A cargo that runs us holds the
+/// folders of its profiles, and nothing beside them.
 fn shared(out: &Path) -> &Path {
-    out.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists()).unwrap_or(out)
+    let marked = out.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists());
+    // PROFILE/build/CRATE/out
+    let profile = || out.ancestors().find(|dir| dir.ends_with("build")).and_then(Path::parent);
+    marked.or_else(|| profile()?.parent()).unwrap_or(out)
 }
 
 fn variable(name: &'static str) -> Result<PathBuf, Error> {
@@ -80,12 +88,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_marked_folder_is_shared() {
+    fn profiles_share_what_is_built() {
         let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("debug/build/k-0/out");
-        std::fs::create_dir_all(&out).unwrap();
-        assert_eq!(shared(&out), out);
+        for profile in ["debug", "x86_64-unknown-linux-gnu/release"] {
+            let out = dir.path().join(profile).join("build/k-0/out");
+            assert_eq!(shared(&out), dir.path().join(profile).parent().unwrap());
+        }
         std::fs::write(dir.path().join("CACHEDIR.TAG"), "").unwrap();
+        let out = dir.path().join("x86_64-unknown-linux-gnu/release/build/k-0/out");
         assert_eq!(shared(&out), dir.path());
+        assert_eq!(shared(Path::new("/elsewhere")), Path::new("/elsewhere"));
     }
 }

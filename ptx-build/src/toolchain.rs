@@ -10,7 +10,7 @@ use crate::{Error, TARGET};
 const OLDEST: (u32, u32) = (1, 95);
 
 /// Where `core` for the GPU comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Core {
     /// Compiled beforehand: the toolchain has the target.
     Installed,

