@@ -67,6 +67,9 @@ kernels! {
     device32_max_relaxed: |a| a.at::<D32>().fetch_max(a.value as u32, Ordering::Relaxed).into();
     device64_load_acquire: |a| a.at::<D64>().load(Ordering::Acquire);
     device64_add_relaxed: |a| a.at::<D64>().fetch_add(a.value, Ordering::Relaxed);
+    device64_swap_acquire: |a| a.at::<D64>().swap(a.value, Ordering::Acquire);
+    device64_or_acquire: |a| a.at::<D64>().fetch_or(a.value, Ordering::Acquire);
+    device64_and_release: |a| a.at::<D64>().fetch_and(a.value, Ordering::Release);
     device64_max_acq_rel: |a| a.at::<D64>().fetch_max(a.value, Ordering::AcqRel);
     device32_cas_acquire_relaxed: |a| a.at::<D32>()
         .compare_exchange(a.value as u32, a.other as u32, Ordering::Acquire, Ordering::Relaxed)
@@ -80,6 +83,7 @@ kernels! {
     system32_load_relaxed: |a| a.at::<S32>().load(Ordering::Relaxed).into();
     system32_load_acquire: |a| a.at::<S32>().load(Ordering::Acquire).into();
     system32_load_seq_cst: |a| a.at::<S32>().load(Ordering::SeqCst).into();
+    system64_load_acquire: |a| a.at::<S64>().load(Ordering::Acquire);
     system64_load_relaxed: |a| a.at::<S64>().load(Ordering::Relaxed);
     warp_ballot: |a| gpu_rt::ballot(u32::MAX, a.value != 0).into();
     warp_shfl: |a| gpu_rt::shfl(u32::MAX, a.value as u32, 3).into();
@@ -90,6 +94,7 @@ kernels! {
     block_broadcast: |a| Block.broadcast(a.value + gpu_rt::thread::index());
     wait_device: |a| gpu_rt::wait_while_eq(a.at::<D32>(), 0, a.value).into();
     wait_system: |a| gpu_rt::wait_while_eq(a.at::<S32>(), 0, a.value).into();
+    cell_result: |a| a.at::<Cell<SystemAtomics>>().result().unwrap_or(0);
     cell_poll: |a| a.at::<Cell<SystemAtomics>>().poll(a.value as u32).is_some().into();
     head_load: |a| a.at::<S32>().load_acquire().into();
 }
@@ -112,6 +117,7 @@ actions! {
     device64_store_release: |a| a.at::<D64>().store(a.value, Ordering::Release);
     system32_store_relaxed: |a| a.at::<S32>().store(a.value as u32, Ordering::Relaxed);
     system32_store_release: |a| a.at::<S32>().store(a.value as u32, Ordering::Release);
+    system64_store_relaxed: |a| a.at::<S64>().store(a.value, Ordering::Relaxed);
     system64_store_release: |a| a.at::<S64>().store(a.value, Ordering::Release);
     device_fence_acquire: |_a| fence_device(Ordering::Acquire);
     device_fence_seq_cst: |_a| fence_device(Ordering::SeqCst);
