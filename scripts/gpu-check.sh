@@ -2,11 +2,14 @@
 # Checks and measures the CUDA backend on a machine that has an NVIDIA GPU and no Rust.
 #
 #   scripts/gpu-check.sh pack DIR        here: builds, and gathers in DIR what the other machine needs
-#   DIR/gpu-check.sh run OUT.json        there: conformance, grep beside GNU grep, benchmarks; one JSON
+#   DIR/gpu-check.sh run OUT.json [STEP...]  there: all of it, or these steps; one JSON
 #
-# `run` needs bash, python3, GNU grep and the driver. Whatever fails is recorded, and the rest is run all
-# the same; its exit status says whether all went well. It takes eight minutes at most. Results are kept
-# under bench/results/, named for GPU and commit.
+# The steps: hello, module, examples (each of them, with an answer to compare), first, conformance, grep (beside
+# GNU grep), bench.
+#
+# `run` needs bash, python3, GNU grep and awk, and the driver; a C library as new as that of the machine that packed.
+# Whatever fails is recorded, and the rest is run all the same; its exit status says whether all went well. It takes
+# nine minutes at most. Results are kept under bench/results/, named for GPU and commit.
 set -uo pipefail
 
 fail() {
@@ -40,12 +43,13 @@ built = [m["executable"] for m in map(json.loads, sys.stdin) if m.get("executabl
 print(built[-1])')
     strip -o "$dir/bin/conformance" "$test"
     local example
-    for example in 01_hello_file 02_count_lines 03_list_dir 04_async_read 05_own_eviction 06_write_file grep; do
+    for example in 01_hello_file 02_count_lines 03_list_dir 04_async_read 05_own_eviction 06_write_file \
+        grep matcher echo http matrix verify; do
         strip -o "$dir/bin/$example" "$target/release/examples/$example"
     done
     strip -o "$dir/bin/bench" "$target/release/bench"
     "$target/release/ptx-build" build -o "$dir/gpu-kernels.ptx"
-    cp scripts/compare-grep.sh "$dir/"
+    cp scripts/compare-grep.sh scripts/check-examples.sh "$dir/"
     # Something to search: this source.
     mkdir "$dir/text"
     git archive HEAD | tar -x -C "$dir/text"
@@ -65,6 +69,7 @@ print(built[-1])')
 step() {
     local name=$1 seconds=$2 start=$SECONDS status
     shift 2
+    [[ " $wanted " == *" $name "* ]] || return
     echo "== $name"
     timeout --kill-after=5 "$seconds" "$@" >"$work/$name.out" 2>&1
     status=$?
@@ -74,8 +79,11 @@ step() {
 }
 
 run() {
-    local out pack here
+    local out pack here step all='hello module examples first conformance grep bench'
     out=$(realpath -m "$1")
+    shift
+    wanted=${*:-$all}
+    for step in "$@"; do [[ " $all " == *" $step "* ]] || fail "no step $step; there are: $all"; done
     pack="$(dirname "${BASH_SOURCE[0]}")/$PACK"
     [ -f "$pack" ] || fail "run the copy that pack made: DIR/gpu-check.sh run OUT.json"
     work=$(mktemp -d)
@@ -88,11 +96,12 @@ run() {
     cd "$here/text" || exit 2
     export CUDA_REQUIRED=1 BENCH_DIR="$work/bench"
 
-    # 470 s at most, all together. The driver compiles a module when it first meets it, for half a minute
+    # 540 s at most, all together. The driver compiles a module when it first meets it, for half a minute
     # and more, and remembers: so each module is met once before many want it at a time. `module` has
     # the packed PTX, which is that of the programs.
     step hello 80 "$here/bin/01_hello_file" README.md --device cuda
     step module 20 "$here/bin/02_count_lines" Cargo.lock --device cuda --module "$here/gpu-kernels.ptx"
+    step examples 70 bash "$here/check-examples.sh" cuda "$here/bin"
     step first 90 "$here/bin/conformance" --exact hash_clock::reading::past_the_end_and_empty
     step conformance 120 "$here/bin/conformance" --test-threads 8
     step grep 60 bash "$here/compare-grep.sh" "$work/grep-cuda" gpu-abi gpu-rt gpufs host-daemon
@@ -100,10 +109,11 @@ run() {
     nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader \
         >"$work/gpu" 2>/dev/null
 
-    python3 - "$here" "$work" "$out" <<'PYTHON'
-import json, os, platform, re, sys, time
+    # shellcheck disable=SC2086 # words
+    python3 - "$here" "$work" "$out" $wanted <<'PYTHON'
+import glob, json, os, platform, re, sys, time
 
-here, work, out = sys.argv[1:]
+here, work, out, *wanted = sys.argv[1:]
 
 def text(path):
     try:
@@ -112,32 +122,41 @@ def text(path):
     except OSError:
         return ""
 
+def gpus():
+    # The driver says it, too, if its tool is not there.
+    listed = text(f"{work}/gpu").strip().splitlines()
+    models = glob.glob("/proc/driver/nvidia/gpus/*/information")
+    version = text("/proc/driver/nvidia/version").strip().splitlines()[:1]
+    return listed or [line for model in models for line in text(model).splitlines()[:1]] + version
+
 def cpu():
     names = re.findall(r"^model name\s*: (.*)$", text("/proc/cpuinfo"), re.M)
     return names[0] if names else platform.processor()
 
 steps = {}
-for name in ["hello", "module", "first", "conformance", "grep", "bench"]:
+for name in wanted:
     status, seconds = map(int, text(f"{work}/{name}.status").split())
     output = text(f"{work}/{name}.out")
     steps[name] = {"ok": status == 0, "status": status, "seconds": seconds, "output": output[-6000:]}
 
-counts = re.search(r"(\d+) passed; (\d+) failed", steps["conformance"]["output"])
-if counts:
-    passed, failed = map(int, counts.groups())
-    failures = re.findall(r"^test (\S+) \.\.\. FAILED", text(f"{work}/conformance.out"), re.M)
-    steps["conformance"].update(passed=passed, failed=failed, failures=failures)
-counts = re.search(r"(\d+) passed, (\d+) failed", steps["grep"]["output"])
-if counts:
-    passed, failed = map(int, counts.groups())
-    steps["grep"].update(passed=passed, failed=failed)
-figures = text(f"{work}/bench.json")
+for step in steps.values():
+    # Of the tests, and of what the scripts compare.
+    if counts := re.search(r"(\d+) passed[,;] (\d+) failed", step["output"]):
+        step["passed"], step["failed"] = map(int, counts.groups())
+failures = re.findall(r"^test (\S+) \.\.\. FAILED", text(f"{work}/conformance.out"), re.M)
+if failures:
+    steps["conformance"]["failures"] = failures
+try:
+    figures = json.loads(text(f"{work}/bench.json") or "[]")
+except ValueError:
+    # It had no time to write all.
+    figures = []
 
 report = {
     "commit": text(f"{here}/commit").strip(),
     "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     "machine": {
-        "gpus": text(f"{work}/gpu").strip().splitlines(),
+        "gpus": gpus(),
         "cpu": cpu(),
         "cpus": os.cpu_count(),
         "kernel": platform.release(),
@@ -145,7 +164,7 @@ report = {
     },
     "ok": all(step["ok"] for step in steps.values()),
     "steps": steps,
-    "figures": json.loads(figures) if figures else [],
+    "figures": figures,
 }
 os.makedirs(os.path.dirname(out), exist_ok=True)
 with open(out, "w") as file:
@@ -156,8 +175,10 @@ sys.exit(0 if report["ok"] else 1)
 PYTHON
 }
 
+usage='usage: gpu-check.sh pack DIR | run OUT.json [STEP...]'
 case "${1:-} $#" in
 "pack 2") pack "$2" ;;
-"run 2") run "$2" ;;
-*) fail "usage: gpu-check.sh pack DIR | run OUT.json" ;;
+"run 1") fail "$usage" ;;
+"run "*) run "${@:2}" ;;
+*) fail "$usage" ;;
 esac
