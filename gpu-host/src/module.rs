@@ -12,8 +12,20 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Module {
     text: Arc<str>,
-    /// Bytes of each kernel's argument, by the kernel's name.
-    kernels: Arc<BTreeMap<String, usize>>,
+    /// What each kernel takes, by the kernel's name.
+    kernels: Arc<BTreeMap<String, Takes>>,
+}
+
+/// What a kernel takes. Launches pass one argument at most, as `#[kernel]` makes kernels: the bytes of one parameter.
+#[derive(Clone, Debug)]
+enum Takes {
+    Nothing,
+    /// One parameter of so many bytes.
+    Bytes(usize),
+    /// One that is not understood, as the module declares it.
+    Unknown(String),
+    /// So many parameters.
+    Several(usize),
 }
 
 /// Why a module cannot be used, or a kernel of it not be launched.
@@ -67,6 +79,25 @@ pub enum ModuleError {
         takes: usize,
         /// Bytes that it would have been launched with.
         given: usize,
+    },
+    /// A kernel takes what launches do not pass.
+    #[error(
+        "kernel `{kernel}` takes {count} parameters, and launches pass one at most: a struct that has all of them, as \
+         #[kernel] wants it"
+    )]
+    Parameters {
+        /// The kernel.
+        kernel: String,
+        /// How many it takes.
+        count: usize,
+    },
+    /// A kernel's parameter has no size that is understood.
+    #[error("kernel `{kernel}` takes `{parameter}`, of which the size is not known")]
+    Parameter {
+        /// The kernel.
+        kernel: String,
+        /// The parameter, as the module declares it.
+        parameter: String,
     },
 }
 
@@ -135,29 +166,49 @@ impl Module {
         self.kernels.keys().map(String::as_str)
     }
 
-    /// Whether `kernel` can be launched with `given` bytes of arguments. A kernel that takes nothing
+    /// Whether `kernel` can be launched with `given` bytes as its argument. A kernel that takes nothing
     /// may be given nothing.
     ///
     /// # Errors
-    /// [`ModuleError::NoKernel`], [`ModuleError::Arguments`].
+    /// [`ModuleError::NoKernel`], [`ModuleError::Arguments`]; [`ModuleError::Parameters`] and
+    /// [`ModuleError::Parameter`] of kernels that can be given nothing that is right.
     pub fn check(&self, kernel: &str, given: usize) -> Result<(), ModuleError> {
-        match self.find(kernel)? {
-            takes if takes == given => Ok(()),
-            takes => Err(ModuleError::Arguments { kernel: kernel.into(), takes, given }),
+        let name = || kernel.to_owned();
+        let takes = match self.find(kernel)? {
+            Takes::Nothing => 0,
+            Takes::Bytes(bytes) => *bytes,
+            Takes::Unknown(parameter) => {
+                let parameter = parameter.clone();
+                return Err(ModuleError::Parameter { kernel: name(), parameter });
+            }
+            &Takes::Several(count) => {
+                return Err(ModuleError::Parameters { kernel: name(), count });
+            }
+        };
+        if takes == given {
+            return Ok(());
         }
+        Err(ModuleError::Arguments { kernel: name(), takes, given })
     }
 
-    /// Bytes of a kernel's arguments.
-    pub(crate) fn find(&self, kernel: &str) -> Result<usize, ModuleError> {
-        self.kernels.get(kernel).copied().ok_or_else(|| ModuleError::NoKernel {
+    /// Whether there is such a kernel.
+    ///
+    /// # Errors
+    /// [`ModuleError::NoKernel`].
+    pub(crate) fn has(&self, kernel: &str) -> Result<(), ModuleError> {
+        self.find(kernel).map(drop)
+    }
+
+    fn find(&self, kernel: &str) -> Result<&Takes, ModuleError> {
+        self.kernels.get(kernel).ok_or_else(|| ModuleError::NoKernel {
             kernel: kernel.into(),
             available: self.kernels().map(str::to_owned).collect(),
         })
     }
 }
 
-/// Bytes of the parameters of each entry.
-fn kernels(text: &str) -> BTreeMap<String, usize> {
+/// What each entry takes.
+fn kernels(text: &str) -> BTreeMap<String, Takes> {
     let mut found = BTreeMap::new();
     for part in text.split(".entry").skip(1) {
         // A declaration or a comment has no list, or one that does not close before a body.
@@ -169,21 +220,40 @@ fn kernels(text: &str) -> BTreeMap<String, usize> {
         {
             continue;
         }
-        let bytes = parameters.split(',').map(parameter_bytes).sum();
-        found.insert(name.to_owned(), bytes);
+        found.insert(name.to_owned(), takes(parameters));
     }
     found
 }
 
-/// Bytes of one parameter: `.param .align 8 .b8 name[96]`, or `.param .u64 name`.
-fn parameter_bytes(parameter: &str) -> usize {
-    let width = parameter.split_whitespace().find_map(|word| {
-        let bits: usize = word.strip_prefix(['.'])?.get(1..)?.parse().ok()?;
-        word[1..].starts_with(['b', 'u', 's', 'f']).then_some(bits / 8)
-    });
-    let count = parameter.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
-    let count = count.map_or(Some(1), |(count, _)| count.trim().parse().ok());
-    width.unwrap_or(0) * count.unwrap_or(0)
+/// What a list of parameters asks for.
+fn takes(parameters: &str) -> Takes {
+    match parameters.split(',').count() {
+        1 if parameters.trim().is_empty() => Takes::Nothing,
+        1 => parameter_bytes(parameters).map_or_else(
+            // On one line, whatever it was on.
+            || Takes::Unknown(parameters.split_whitespace().collect::<Vec<_>>().join(" ")),
+            Takes::Bytes,
+        ),
+        count => Takes::Several(count),
+    }
+}
+
+/// Bytes of one parameter: `.param .align 8 .b8 name[96]`, or `.param .u64 name`. None of a type that is not
+/// known, and of a size that is nothing or no number.
+fn parameter_bytes(parameter: &str) -> Option<usize> {
+    let (declared, count) = match parameter.split_once('[') {
+        None => (parameter, 1),
+        Some((declared, rest)) => {
+            (declared, rest.trim_end().strip_suffix(']')?.trim().parse().ok()?)
+        }
+    };
+    let width = declared.split_whitespace().find_map(|word| {
+        let (kind, bits) = word.strip_prefix('.')?.split_at_checked(1)?;
+        let bits: usize = bits.parse().ok()?;
+        let known = ["b", "u", "s", "f"].contains(&kind) && [8, 16, 32, 64, 128].contains(&bits);
+        known.then_some(bits / 8)
+    })?;
+    width.checked_mul(count).filter(|&bytes| bytes > 0)
 }
 
 #[cfg(test)]
@@ -204,17 +274,56 @@ mod tests {
 .visible .entry nothing()
 { ret; }
 .visible .entry one(
-\t.param .u64 one_param_0,
-\t.param .f32 one_param_1
+\t.param .u64 one_param_0
+) { ret; }
+.visible .entry two(
+\t.param .u64 two_param_0,
+\t.param .f32 two_param_1
 ) { ret; }
 ";
 
     #[test]
     fn kernels_and_their_arguments_are_found() {
         let module = Module::new(TEXT).unwrap();
-        assert_eq!(module.kernels().collect::<Vec<_>>(), ["copy", "nothing", "one"]);
-        for (kernel, bytes) in [("copy", 96), ("nothing", 0), ("one", 12)] {
+        assert_eq!(module.kernels().collect::<Vec<_>>(), ["copy", "nothing", "one", "two"]);
+        for (kernel, bytes) in [("copy", 96), ("nothing", 0), ("one", 8)] {
             module.check(kernel, bytes).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_takes_more_than_launches_pass_is_named() {
+        let module = Module::new(TEXT).unwrap();
+        for given in [0, 8, 12] {
+            let error = module.check("two", given).unwrap_err();
+            assert!(matches!(error, ModuleError::Parameters { count: 2, .. }), "{error}");
+            assert!(error.to_string().contains("`two` takes 2 parameters"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_whose_size_is_not_known_is_named() {
+        for parameter in [
+            ".param .texref x",
+            ".param .b7 x",
+            ".param x",
+            ".param .b64 x[18446744073709551615]",
+            ".param .b64 x[18446744073709551616]",
+            ".param .b8 x[-1]",
+            ".param .b8 x[2][3]",
+            ".param .b8 x[",
+            ".param .b8 x[0]",
+            ".param .b8 x[]",
+        ] {
+            let module = Module::new(&format!(".visible .entry k(\n\t{parameter}\n) {{ ret; }}"));
+            let module = module.unwrap();
+            for given in [0, 8] {
+                let error = module.check("k", given).unwrap_err();
+                let ModuleError::Parameter { kernel, parameter: named } = &error else {
+                    panic!("{parameter}: {error}")
+                };
+                assert_eq!((kernel.as_str(), named.as_str()), ("k", parameter));
+            }
         }
     }
 

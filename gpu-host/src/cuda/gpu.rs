@@ -72,7 +72,7 @@ impl Cuda {
         let gpu = Gpu::new(options, memory, module)?;
         let current = gpu.enter()?;
         for kernel in preload {
-            gpu.module.find(kernel)?;
+            gpu.module.has(kernel)?;
             gpu.kernel(kernel, None)?;
         }
         drop(current);
@@ -309,6 +309,7 @@ impl Device for Cuda {
         }
         let mut args = call.args;
         let mut parameter = args.as_mut_ptr().cast();
+        // The module was asked: the kernel takes one parameter of so many bytes, or none.
         let parameters = if args.is_empty() { std::ptr::null_mut() } else { &raw mut parameter };
         let mut event = std::ptr::null_mut();
         let (grid, block) = (shape.grid, shape.block);
