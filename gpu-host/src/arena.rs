@@ -26,14 +26,18 @@ unsafe impl Sync for Arena {}
 
 impl Arena {
     pub(crate) fn new(len: usize) -> Result<Arena, HostError> {
-        let len = len.next_multiple_of(HUGE);
+        let refused = |source| HostError::Map { bytes: len, source };
+        let sizes =
+            len.checked_next_multiple_of(HUGE).and_then(|len| Some((len, len.checked_add(HUGE)?)));
+        let Some((len, mapped)) = sizes else {
+            return Err(refused(std::io::ErrorKind::OutOfMemory.into()));
+        };
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         let prot = libc::PROT_READ | libc::PROT_WRITE;
-        let mapped = len + HUGE;
         // SAFETY: a fresh anonymous mapping, wherever the kernel likes.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), mapped, prot, flags, -1, 0) };
         if at == libc::MAP_FAILED {
-            return Err(HostError::Map { bytes: len, source: std::io::Error::last_os_error() });
+            return Err(refused(std::io::Error::last_os_error()));
         }
         let base = (at as usize).next_multiple_of(HUGE) as *mut libc::c_void;
         let base = NonNull::new(base.cast()).expect("a mapping is not at address 0");
@@ -53,9 +57,9 @@ impl Arena {
     /// huge pages is made of them: page frames profit, but a buffer of which each thread touches a
     /// little would be cleared whole.
     pub(crate) fn alloc(&self, bytes: usize, align: usize) -> Result<u64, HostError> {
-        let size = rounded(bytes);
         let mut free = self.free.lock().expect("no code panics under this lock");
-        let Some(addr) = free.take(size, align) else {
+        let taken = rounded(bytes).and_then(|size| Some((free.take(size, align)?, size)));
+        let Some((addr, size)) = taken else {
             let free = free.free();
             return Err(HostError::OutOfDeviceMemory { wanted: bytes, free, total: self.len });
         };
@@ -68,7 +72,7 @@ impl Arena {
 
     /// Takes a piece back and makes it zero.
     pub(crate) fn free(&self, addr: u64, bytes: usize) {
-        let size = rounded(bytes);
+        let size = rounded(bytes).expect("as many as were allocated");
         self.clear(addr as usize, size);
         self.free.lock().expect("no code panics under this lock").give_back(addr, size);
     }
@@ -133,6 +137,27 @@ impl Drop for Arena {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_address_space_holds_is_refused() {
+        let arena = Arena::new(1 << 20).unwrap();
+        for wanted in [usize::MAX, usize::MAX - 255, 1 << 63] {
+            for align in [1, 4096] {
+                let outcome = arena.alloc(wanted, align);
+                let Err(HostError::OutOfDeviceMemory { wanted: named, .. }) = outcome else {
+                    panic!("{outcome:?}")
+                };
+                assert_eq!(named, wanted);
+            }
+        }
+        for len in [usize::MAX, usize::MAX - 2 * HUGE + 1] {
+            let outcome = Arena::new(len).map(drop);
+            assert!(
+                matches!(outcome, Err(HostError::Map { bytes, .. }) if bytes == len),
+                "{outcome:?}"
+            );
+        }
+    }
 
     #[test]
     fn pieces_do_not_overlap_are_zero_and_come_back() {

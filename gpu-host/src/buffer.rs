@@ -20,7 +20,9 @@ pub struct DeviceBuffer<T> {
 
 impl<T: Pod> DeviceBuffer<T> {
     pub(crate) fn new(device: Arc<dyn Device>, len: usize) -> Result<Self, HostError> {
-        let addr = device.alloc(len * size_of::<T>(), align_of::<T>())?;
+        let size = size_of::<T>();
+        let bytes = len.checked_mul(size).ok_or(HostError::TooLarge { len, size })?;
+        let addr = device.alloc(bytes, align_of::<T>())?;
         Ok(DeviceBuffer { device, addr, len, of: PhantomData })
     }
 

@@ -51,6 +51,14 @@ pub enum HostError {
         /// Bytes in all.
         total: usize,
     },
+    /// Nothing has so many bytes.
+    #[error("a buffer of {len} values of {size} bytes each is larger than any memory")]
+    TooLarge {
+        /// Values asked for.
+        len: usize,
+        /// Bytes of each.
+        size: usize,
+    },
     /// The operating system gives no address space for device memory.
     #[error(
         "{bytes} bytes of device memory cannot be mapped ({source}); lower SessionBuilder::device_memory"

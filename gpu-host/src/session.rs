@@ -420,7 +420,7 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
     /// `len` zeroed values in device memory.
     ///
     /// # Errors
-    /// [`HostError::OutOfDeviceMemory`].
+    /// [`HostError::OutOfDeviceMemory`]; [`HostError::TooLarge`] if no memory could have so many.
     pub fn alloc<T: Pod>(&self, len: usize) -> Result<DeviceBuffer<T>, HostError> {
         DeviceBuffer::new(self.device.clone(), len)
     }
@@ -528,5 +528,18 @@ mod tests {
         let Err(HostError::Launch(error)) = outcome else { panic!("{outcome:?}") };
         assert!(matches!(*error.fault, Fault::BlockOverBound { threads: 72, most: 64 }), "{error}");
         assert_eq!(error.kernel, "small");
+    }
+
+    #[test]
+    fn a_buffer_larger_than_any_memory_is_refused() {
+        let session = Session::builder().build().unwrap();
+        // 2^61 + 1 values of 8 bytes: 8 bytes, to whoever multiplies without looking.
+        let len = (1 << 61) + 1;
+        let message = session.alloc::<u64>(len).err().unwrap().to_string();
+        assert!(message.contains("2305843009213693953 values of 8 bytes"), "{message}");
+        let outcome = session.alloc::<u8>(usize::MAX).map(drop);
+        let Err(HostError::OutOfDeviceMemory { wanted: usize::MAX, .. }) = outcome else {
+            panic!("{outcome:?}")
+        };
     }
 }

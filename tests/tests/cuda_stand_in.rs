@@ -272,6 +272,13 @@ fn memory_is_zero_counted_and_comes_back() {
     let large = builder().device_memory(1 << 40).build().unwrap();
     let message = why(large.alloc::<u8>(2 << 30));
     assert!(message.contains("exhausted") && message.contains("1073741824"), "{message}");
+    for wanted in [usize::MAX, usize::MAX - 255] {
+        let message = why(large.alloc::<u8>(wanted));
+        assert!(
+            message.contains("exhausted") && message.contains(&wanted.to_string()),
+            "{message}"
+        );
+    }
 }
 
 #[test]

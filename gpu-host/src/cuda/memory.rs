@@ -33,19 +33,20 @@ impl Memory {
 
     /// A piece, not cleared; `align` is a power of two. The context is current.
     pub(super) fn alloc(&mut self, bytes: usize, align: usize) -> Result<u64, HostError> {
-        let size = rounded(bytes);
+        let taken: usize = self.chunks.iter().map(|c| c.len).sum();
+        let left = self.limit.saturating_sub(taken);
+        let exhausted = |chunks: &[Chunk]| {
+            let free = left + chunks.iter().map(|c| c.free.free()).sum::<usize>();
+            HostError::OutOfDeviceMemory { wanted: bytes, free, total: self.limit }
+        };
+        let size = rounded(bytes).ok_or_else(|| exhausted(&self.chunks))?;
         if let Some(at) = self.chunks.iter_mut().find_map(|c| c.free.take(size, align)) {
             return Ok(at);
         }
-        let taken: usize = self.chunks.iter().map(|c| c.len).sum();
-        let left = self.limit.saturating_sub(taken);
-        let need = size + if align > DRIVER_ALIGN { align } else { 0 };
+        let need = size.checked_add(if align > DRIVER_ALIGN { align } else { 0 });
+        let need = need.filter(|&need| need <= left).ok_or_else(|| exhausted(&self.chunks))?;
         // As much as may be, but not less than needed.
         let len = need.max(CHUNK.min(left));
-        if len > left {
-            let free = left + self.chunks.iter().map(|c| c.free.free()).sum::<usize>();
-            return Err(HostError::OutOfDeviceMemory { wanted: bytes, free, total: self.limit });
-        }
         let mut base = 0;
         // SAFETY: the place for the result outlives the call.
         let result = unsafe { sys::cuMemAlloc_v2(&raw mut base, len) };
@@ -68,6 +69,7 @@ impl Memory {
     pub(super) fn free(&mut self, addr: u64, bytes: usize) {
         let chunk =
             self.chunks.iter_mut().find(|c| (c.base..c.base + c.len as u64).contains(&addr));
-        chunk.expect("memory of this device").free.give_back(addr, rounded(bytes));
+        let chunk = chunk.expect("memory of this device");
+        chunk.free.give_back(addr, rounded(bytes).expect("as many as were allocated"));
     }
 }
