@@ -435,7 +435,8 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
         Ok(buffer)
     }
 
-    /// Starts a kernel. Several launches can be under way; they start in order.
+    /// Starts a kernel. Launches that are under way run side by side, as far as the device has room, and nothing
+    /// orders them: what needs the results of one is launched when that has been waited for.
     ///
     /// # Errors
     /// [`HostError::Launch`] if the shape is not possible, or its blocks are larger than the kernel's

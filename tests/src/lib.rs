@@ -78,7 +78,7 @@ macro_rules! suite {
                 waiting_ends_when_told, peers_end_as_they_like, a_flood_waits_its_turn, datagrams,
                 names_are_looked_up, many_are_waited_for,
                 watching_again_and_again_loses_nothing, kernels_talk_to_each_other,
-                bytes_cost_no_request, what_is_begun_is_finished_or_given_up,
+                launches_of_one_session_talk, bytes_cost_no_request, what_is_begun_is_finished_or_given_up,
                 a_connection_that_nobody_waits_for_is_closed
             ],
             sockets_unix: [unix_streams, unix_datagrams, unix_pairs_and_errors],

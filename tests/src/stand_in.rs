@@ -1,17 +1,19 @@
 //! The CUDA backend without a GPU: a library that answers as the driver does, in this process, and the
 //! emulator behind it. What is tested so is the host's side, and nothing of a GPU.
 
-use cuda_stand_in::{LaunchCall, NOT_MINE, SET_EXECUTOR, SetExecutor};
+use cuda_stand_in::{FAIL_NEXT, FailNext, LaunchCall, NOT_MINE, SET_EXECUTOR, SetExecutor};
 use gpu_emu::{Config, Emulator, Fault, LaunchConfig, LaunchError};
 use gpu_host::{CudaOptions, DeviceChoice, Module};
 use gpu_rt::device_log::{Control, Kind};
 use gpu_rt::{Dim3, Kernel, Pod};
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::sync::{Arc, OnceLock};
 
-/// The driver's numbers for failed kernels, as far as tests cause them.
-const ILLEGAL_ADDRESS: u32 = 700;
+/// The driver's number for kernels that have trapped.
 const LAUNCH_FAILED: u32 = 719;
+/// What kernels panic with, and a number, to fail as a GPU does that says nothing else.
+const SILENTLY: &str = "driver error ";
 
 /// What one thread runs, given the bytes of the argument.
 type Run = Box<dyn Fn(&[u8]) + Send + Sync>;
@@ -27,6 +29,7 @@ struct HostKernel {
 pub struct Kernels(BTreeMap<&'static str, HostKernel>);
 
 static KERNELS: OnceLock<Kernels> = OnceLock::new();
+static LIBRARY: OnceLock<libloading::Library> = OnceLock::new();
 
 impl Kernels {
     /// None yet.
@@ -73,7 +76,28 @@ fn load() {
         let library = libloading::Library::new(&path).unwrap_or_else(|e| panic!("{e}"));
         let set = library.get::<SetExecutor>(SET_EXECUTOR).expect("it has this function");
         set(execute);
-        std::mem::forget(library);
+        LIBRARY.get_or_init(|| library);
+    }
+}
+
+/// Ends a kernel as a GPU would, with the driver's error of that number.
+///
+/// # Panics
+/// That is how.
+pub fn fail_with(error: u32) -> ! {
+    panic!("{SILENTLY}{error}");
+}
+
+/// Has the next call of one of the driver's functions by this thread fail with that error.
+///
+/// # Panics
+/// If the stand-in has not been installed.
+pub fn fail_next(function: &CStr, error: u32) {
+    let library = LIBRARY.get().expect("the stand-in is installed");
+    // SAFETY: our own library's function of that type; the name ends with a zero.
+    unsafe {
+        let fail = library.get::<FailNext>(FAIL_NEXT).expect("it has this function");
+        fail(function.as_ptr(), error);
     }
 }
 
@@ -126,11 +150,12 @@ extern "C" fn execute(call: &LaunchCall) -> u32 {
     match emulator.run_fn(name, shape, &|| (kernel.run)(args)) {
         Ok(_) => 0,
         Err(LaunchError { fault, .. }) => match *fault {
-            // What is a wild access on a GPU is a message here.
-            Fault::Panicked { message, .. } if message.contains("wild access") => ILLEGAL_ADDRESS,
             Fault::Panicked { lane, message, at } => {
-                write(Kind::Panic, number(lane), &format!("panicked at {at}:\n{message}"));
-                LAUNCH_FAILED
+                let silently = message.strip_prefix(SILENTLY).and_then(|error| error.parse().ok());
+                silently.unwrap_or_else(|| {
+                    write(Kind::Panic, number(lane), &format!("panicked at {at}:\n{message}"));
+                    LAUNCH_FAILED
+                })
             }
             _ => LAUNCH_FAILED,
         },

@@ -6,7 +6,7 @@ use conformance::device::net::conformance_net;
 use conformance::device::{
     conformance_hash_clock, conformance_hash_fifo, conformance_radix_clock, conformance_radix_fifo,
 };
-use conformance::stand_in::{Kernels, device};
+use conformance::stand_in::{Kernels, device, fail_with};
 use conformance::{HashClock, RadixFifo, suite};
 use gpu_host::cuda::copy_rate::pinned_to_device;
 use gpu_host::{
@@ -48,7 +48,7 @@ fn panic_in_the_middle(_: Args) {
 /// As a GPU that goes astray.
 #[kernel]
 fn wild(_: Args) {
-    panic!("wild access");
+    fail_with(700);
 }
 
 /// Asks the host again and again, until it is gone.
@@ -148,15 +148,16 @@ fn kernels_run_and_their_lines_arrive() {
         ..CudaOptions::default()
     };
     let session = builder().device(DeviceChoice::Cuda(options)).build().unwrap();
-    let (args, out) = args(&session, 128);
+    let places = [0; 2].map(|_| args(&session, 128));
     // A session can launch several at once, and again.
     for _ in 0..2 {
         let shape = LaunchConfig::new(2, (32, 2));
-        let launches = [0; 2].map(|_| session.launch(&number, shape, args).unwrap());
-        for launch in launches {
+        let launches =
+            places.each_ref().map(|(args, _)| session.launch(&number, shape, *args).unwrap());
+        for (launch, (_, out)) in launches.into_iter().zip(&places) {
             assert_eq!(launch.wait().unwrap().threads, 128);
+            assert_eq!(out.to_vec().unwrap(), (0..128).collect::<Vec<_>>());
         }
-        assert_eq!(out.to_vec().unwrap(), (0..128).collect::<Vec<_>>());
         let mut lines = std::mem::take(&mut *lines.lock().unwrap());
         assert_eq!(lines.len(), 256);
         lines.retain(|l| l == "number block (1, 0, 0), thread (31, 1, 0) thread 127");

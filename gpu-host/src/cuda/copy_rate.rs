@@ -1,10 +1,10 @@
 //! How fast the driver copies between pinned host memory and a device: what reading through the page
 //! cache is compared with.
 
+use super::calls;
 use super::driver::{self, Context, check};
 use super::error::CudaError;
 use crate::HostError;
-use cudarc::driver::sys;
 use std::ptr::null_mut;
 
 /// Copies `bytes` from pinned memory to device `ordinal`, `times` times after one that is not counted;
@@ -31,19 +31,19 @@ unsafe fn measure(bytes: usize, times: usize) -> Result<Vec<f64>, CudaError> {
     // the context ends, after the last copy.
     unsafe {
         let stream = driver::stream()?;
-        check("pin memory", sys::cuMemHostAlloc(&raw mut host, bytes, 0))?;
+        check("pin memory", calls::cuMemHostAlloc(&raw mut host, bytes, 0))?;
         // Memory that was never touched is one page of zeros to some machines.
         host.cast::<u8>().write_bytes(0x5a, bytes);
-        check("allocate device memory", sys::cuMemAlloc_v2(&raw mut device, bytes))?;
-        check("make an event", sys::cuEventCreate(&raw mut start, 0))?;
-        check("make an event", sys::cuEventCreate(&raw mut end, 0))?;
+        check("allocate device memory", calls::cuMemAlloc_v2(&raw mut device, bytes))?;
+        check("make an event", calls::cuEventCreate(&raw mut start, 0))?;
+        check("make an event", calls::cuEventCreate(&raw mut end, 0))?;
         for round in 0..=times {
             let mut milliseconds = 0.0;
-            check("record an event", sys::cuEventRecord(start, stream))?;
-            check("copy", sys::cuMemcpyHtoDAsync_v2(device, host, bytes, stream))?;
-            check("record an event", sys::cuEventRecord(end, stream))?;
-            check("copy", sys::cuStreamSynchronize(stream))?;
-            check("time a copy", sys::cuEventElapsedTime(&raw mut milliseconds, start, end))?;
+            check("record an event", calls::cuEventRecord(start, stream))?;
+            check("copy", calls::cuMemcpyHtoDAsync_v2(device, host, bytes, stream))?;
+            check("record an event", calls::cuEventRecord(end, stream))?;
+            check("copy", calls::cuStreamSynchronize(stream))?;
+            check("time a copy", calls::cuEventElapsedTime(&raw mut milliseconds, start, end))?;
             if round > 0 {
                 rates.push(bytes as f64 / (f64::from(milliseconds) / 1e3));
             }

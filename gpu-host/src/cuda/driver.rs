@@ -1,15 +1,16 @@
-//! The driver's calls: found, checked, and given back what they gave.
+//! The driver's calls: checked, and given back what they gave.
 //!
-//! The driver's library is loaded when it is first asked for, and only ever after [`device`] has seen
-//! that it is there: a call into a missing one would panic.
+//! The driver's library is loaded when a [`device`] is first asked for.
 
+use super::calls::{self, Status};
 use super::error::CudaError;
+use super::failure::is_fatal;
 use cudarc::driver::sys::{self, CUresult};
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{null, null_mut};
 
 /// The error of a call that failed, as the driver describes it.
-pub(super) fn check(doing: &'static str, result: CUresult) -> Result<(), CudaError> {
+pub(super) fn check(doing: &'static str, result: Status) -> Result<(), CudaError> {
     if result == CUresult::CUDA_SUCCESS {
         return Ok(());
     }
@@ -18,20 +19,20 @@ pub(super) fn check(doing: &'static str, result: CUresult) -> Result<(), CudaErr
 }
 
 /// Number, name and meaning of an error.
-pub(super) fn describe(result: CUresult) -> (u32, String, String) {
+pub(super) fn describe(result: Status) -> (u32, String, String) {
     let mut name = null();
     let mut text = null();
     // SAFETY: both leave a string that lives for ever, or null for a number that they do not know.
     let (name, text) = unsafe {
-        let _ = sys::cuGetErrorName(result, &raw mut name);
-        let _ = sys::cuGetErrorString(result, &raw mut text);
+        let _ = calls::cuGetErrorName(result, &raw mut name);
+        let _ = calls::cuGetErrorString(result, &raw mut text);
         let owned = |at: *const c_char| {
             (!at.is_null()).then(|| CStr::from_ptr(at).to_string_lossy().into_owned())
         };
         (owned(name), owned(text))
     };
     (
-        result as u32,
+        result.0,
         name.unwrap_or_else(|| "unknown error".into()),
         text.unwrap_or_else(|| "of which the driver says no more".into()),
     )
@@ -50,31 +51,27 @@ pub(super) struct Properties {
 
 /// Looks for device `ordinal`.
 pub(super) fn device(ordinal: u32) -> Result<Properties, CudaError> {
-    // SAFETY: loads a library by its well-known name, whose initialisers are the driver's.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(CudaError::NoDriver);
-    }
+    calls::load()?;
     let mut count = 0;
     let mut device = 0;
     // SAFETY: the places for results outlive the calls, here and below.
     unsafe {
-        match sys::cuInit(0) {
-            CUresult::CUDA_ERROR_NO_DEVICE => {
-                return Err(CudaError::NoDevice { ordinal, count: 0 });
-            }
-            result => check("start", result)?,
+        let started = calls::cuInit(0);
+        if started == CUresult::CUDA_ERROR_NO_DEVICE {
+            return Err(CudaError::NoDevice { ordinal, count: 0 });
         }
-        check("count devices", sys::cuDeviceGetCount(&raw mut count))?;
+        check("start", started)?;
+        check("count devices", calls::cuDeviceGetCount(&raw mut count))?;
         let count = u32::try_from(count).unwrap_or(0);
         let (true, Ok(number)) = (ordinal < count, i32::try_from(ordinal)) else {
             return Err(CudaError::NoDevice { ordinal, count });
         };
-        check("find the device", sys::cuDeviceGet(&raw mut device, number))?;
+        check("find the device", calls::cuDeviceGet(&raw mut device, number))?;
     }
     let mut name = [0; 256];
     // SAFETY: as above; the driver writes at most as many bytes, the last one zero.
     let name = unsafe {
-        check("name the device", sys::cuDeviceGetName(name.as_mut_ptr(), 256, device))?;
+        check("name the device", calls::cuDeviceGetName(name.as_mut_ptr(), 256, device))?;
         CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned()
     };
     use sys::CUdevice_attribute_enum as A;
@@ -109,7 +106,7 @@ fn attribute_of(
     let mut value = 0;
     // SAFETY: as above.
     check("describe the device", unsafe {
-        sys::cuDeviceGetAttribute(&raw mut value, attribute, device)
+        calls::cuDeviceGetAttribute(&raw mut value, attribute, device)
     })?;
     Ok(u32::try_from(value).unwrap_or(0))
 }
@@ -135,15 +132,15 @@ impl Context {
         // SAFETY: the place for the result outlives the call. It also makes the context current,
         // which is taken back: `Current` does that where it is wanted.
         unsafe {
-            check("make a context", sys::cuCtxCreate_v2(&raw mut context, flags, device))?;
-            let _ = sys::cuCtxPopCurrent_v2(&raw mut context);
+            check("make a context", calls::cuCtxCreate_v2(&raw mut context, flags, device))?;
+            let _ = calls::cuCtxPopCurrent_v2(&raw mut context);
         }
         Ok(Context(context))
     }
 
     pub(super) fn enter(&self) -> Result<Current<'_>, CudaError> {
         // SAFETY: the context lives.
-        check("use the context", unsafe { sys::cuCtxPushCurrent_v2(self.0) })?;
+        check("use the context", unsafe { calls::cuCtxPushCurrent_v2(self.0) })?;
         Ok(Current(self))
     }
 }
@@ -152,7 +149,7 @@ impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: made by `new`, and nobody has it current: `Current` borrows. A context that a kernel has
         // taken down says so again: there is nothing left to do about it.
-        let _ = unsafe { sys::cuCtxDestroy_v2(self.0) };
+        let _ = unsafe { calls::cuCtxDestroy_v2(self.0) };
     }
 }
 
@@ -160,7 +157,7 @@ impl Drop for Current<'_> {
     fn drop(&mut self) {
         let mut context = null_mut();
         // SAFETY: pops what `enter` pushed on this thread.
-        let _ = unsafe { sys::cuCtxPopCurrent_v2(&raw mut context) };
+        let _ = unsafe { calls::cuCtxPopCurrent_v2(&raw mut context) };
     }
 }
 
@@ -168,7 +165,7 @@ impl Drop for Current<'_> {
 pub(super) fn set_stack(bytes: u32) -> Result<(), CudaError> {
     let limit = sys::CUlimit_enum::CU_LIMIT_STACK_SIZE;
     // SAFETY: the current context's own limit; numbers alone.
-    check("set the size of stacks", unsafe { sys::cuCtxSetLimit(limit, bytes as usize) })
+    check("set the size of stacks", unsafe { calls::cuCtxSetLimit(limit, bytes as usize) })
 }
 
 /// Bytes of the compiler's messages that are kept.
@@ -189,7 +186,7 @@ pub(super) fn load(text: &str) -> Result<sys::CUmodule, CudaError> {
     let mut module = null_mut();
     // SAFETY: text that ends with a zero; as many options as values; a buffer of the size told.
     let result = unsafe {
-        sys::cuModuleLoadDataEx(
+        calls::cuModuleLoadDataEx(
             &raw mut module,
             image.as_ptr().cast(),
             2,
@@ -202,7 +199,7 @@ pub(super) fn load(text: &str) -> Result<sys::CUmodule, CudaError> {
     }
     let end = log.iter().position(|&b| b == 0).unwrap_or(JIT_LOG);
     let log = String::from_utf8_lossy(&log[..end]).trim_end().to_owned();
-    if log.is_empty() {
+    if log.is_empty() || is_fatal(result) {
         check("load the module", result)?;
     }
     Err(CudaError::Module { name: describe(result).1, log })
@@ -213,7 +210,7 @@ pub(super) fn stream() -> Result<sys::CUstream, CudaError> {
     let mut stream = null_mut();
     let flags = sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32;
     // SAFETY: the place for the result outlives the call.
-    check("make a stream", unsafe { sys::cuStreamCreate(&raw mut stream, flags) })?;
+    check("make a stream", unsafe { calls::cuStreamCreate(&raw mut stream, flags) })?;
     Ok(stream)
 }
 
@@ -228,12 +225,11 @@ pub(super) unsafe fn register(base: *mut u8, len: usize) -> Result<u64, CudaErro
     unsafe {
         check(
             "pin host memory (is the limit of locked memory, `ulimit -l`, too low?)",
-            sys::cuMemHostRegister_v2(base.cast(), len, flags),
+            calls::cuMemHostRegister_v2(base.cast(), len, flags),
         )?;
-        check(
-            "map host memory",
-            sys::cuMemHostGetDevicePointer_v2(&raw mut address, base.cast(), 0),
-        )?;
+        let mapped = calls::cuMemHostGetDevicePointer_v2(&raw mut address, base.cast(), 0);
+        // Whoever is told of an error gives the memory up.
+        check("map host memory", mapped).inspect_err(|_| unregister(base))?;
     }
     Ok(address)
 }
@@ -244,5 +240,5 @@ pub(super) unsafe fn register(base: *mut u8, len: usize) -> Result<u64, CudaErro
 /// No kernel uses the memory any more.
 pub(super) unsafe fn unregister(base: *mut u8) {
     // SAFETY: the caller's promise; a context that was taken down refuses, and has let go already.
-    let _ = unsafe { sys::cuMemHostUnregister(base.cast()) };
+    let _ = unsafe { calls::cuMemHostUnregister(base.cast()) };
 }

@@ -11,6 +11,14 @@ pub enum CudaError {
         "no NVIDIA driver on this machine (libcuda.so is not found): install it, or choose --device emulated"
     )]
     NoDriver,
+    /// There is a driver, and it lacks a function.
+    #[error(
+        "the NVIDIA driver of this machine has no function `{missing}`: install a later one, or choose --device emulated"
+    )]
+    OldDriver {
+        /// The function's name.
+        missing: &'static str,
+    },
     /// There is a driver, and not that device.
     #[error(
         "no device cuda:{ordinal}: the driver has {count}, numbered from 0 (nvidia-smi lists them, and \
@@ -109,8 +117,8 @@ pub enum CudaError {
         name: String,
         /// What the driver says about it.
         text: String,
-        /// What may help to find the cause; begins with a semicolon, or is empty.
-        hint: &'static str,
+        /// What may help to find the cause, and what else it may have been; begins with a semicolon, or is empty.
+        hint: String,
     },
     /// An earlier failure took the session's context with it.
     #[error("{device} is lost to this session since: {why}\nbuild a new session to go on")]

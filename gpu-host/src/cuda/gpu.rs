@@ -1,13 +1,16 @@
 //! What a session has on a GPU, and the device that it is to the session.
 
 use super::CudaOptions;
-use super::driver::{self, Context, Current, Properties, check, describe};
+use super::calls::{self, Status};
+use super::driver::{self, Context, Current, Properties, check};
 use super::error::CudaError;
-use super::kernels::{Kernels, Loaded};
-use super::launch::{CudaLaunch, UnderWay};
+use super::failure::is_fatal;
+use super::kernels::Loaded;
+use super::launch::CudaLaunch;
 use super::limits;
 use super::log::Log;
 use super::memory::Memory;
+use super::under_way::UnderWay;
 use crate::device::{Device, KernelCall, Running, Window};
 use crate::service::Service;
 use crate::{HostError, Module};
@@ -27,7 +30,7 @@ const PLAIN_SHARED: usize = 48 << 10;
 const NAP: Duration = Duration::from_micros(200);
 
 /// Why the context cannot be used any more.
-struct Lost {
+pub(super) struct Lost {
     why: String,
     /// Whether a kernel still runs in it: then nothing of it can be taken back.
     running: bool,
@@ -39,8 +42,6 @@ pub(super) struct Gpu {
     /// Left as it is where a kernel never ends.
     context: ManuallyDrop<Context>,
     module: Module,
-    loaded: Kernels,
-    kernels: sys::CUstream,
     copies: sys::CUstream,
     memory: Mutex<Memory>,
     pub(super) under_way: Mutex<UnderWay>,
@@ -70,12 +71,13 @@ impl Cuda {
         preload: &[String],
     ) -> Result<Cuda, HostError> {
         let gpu = Gpu::new(options, memory, module)?;
-        let current = gpu.enter()?;
-        for kernel in preload {
-            gpu.module.has(kernel)?;
-            gpu.kernel(kernel, None)?;
-        }
-        drop(current);
+        gpu.attempt(|| {
+            for kernel in preload {
+                gpu.module.has(kernel)?;
+                gpu.kernel(kernel, None)?;
+            }
+            Ok(())
+        })?;
         Ok(Cuda(Arc::new(gpu)))
     }
 }
@@ -85,14 +87,12 @@ impl Gpu {
         let properties = driver::device(options.ordinal)?;
         let context = Context::new(properties.device)?;
         let current = context.enter()?;
-        let (kernels, copies) = (driver::stream()?, driver::stream()?);
+        let copies = driver::stream()?;
         drop(current);
         Ok(Gpu {
             properties,
             context: ManuallyDrop::new(context),
             module,
-            loaded: Kernels::default(),
-            kernels,
             copies,
             memory: Mutex::new(Memory::new(memory)),
             under_way: Mutex::new(UnderWay::new(options.log_lines)),
@@ -108,16 +108,35 @@ impl Gpu {
     /// Makes the context current, unless it is lost.
     pub(super) fn enter(&self) -> Result<Current<'_>, CudaError> {
         match self.lost.get() {
-            Some(lost) => {
-                Err(CudaError::Lost { device: self.properties.name.clone(), why: lost.why.clone() })
-            }
+            Some(lost) => Err(self.lost(lost)),
             None => self.context.enter(),
         }
     }
 
+    fn lost(&self, Lost { why, .. }: &Lost) -> CudaError {
+        CudaError::Lost { device: self.properties.name.clone(), why: why.clone() }
+    }
+
+    /// Does something in the context. If it learns of the failure of a kernel, which whatever is done next
+    /// learns of, it is that kernel's failure and the end of the session.
+    fn attempt<T>(&self, what: impl FnOnce() -> Result<T, HostError>) -> Result<T, HostError> {
+        let _current = self.enter()?;
+        what().map_err(|error| {
+            let code = match &error {
+                HostError::Cuda(CudaError::Driver { code, .. }) => Status(*code),
+                _ => return error,
+            };
+            if !is_fatal(code) {
+                return error;
+            }
+            let culprit = self.under_way().failure(code, None).unwrap_or(error);
+            self.lost(self.lose(culprit.to_string(), false)).into()
+        })
+    }
+
     /// From now on every call says so.
-    pub(super) fn lose(&self, why: String, running: bool) {
-        self.lost.get_or_init(|| Lost { why, running });
+    pub(super) fn lose(&self, why: String, running: bool) -> &Lost {
+        self.lost.get_or_init(|| Lost { why, running })
     }
 
     /// Has the service fail what kernels ask of it.
@@ -135,43 +154,119 @@ impl Gpu {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The outcome of a call that comes late to learn of a kernel's failure.
-    fn checked(&self, doing: &'static str, result: sys::CUresult) -> Result<(), CudaError> {
-        check(doing, result).inspect_err(|e| {
-            if is_fatal(result) {
-                self.lose(e.to_string(), false);
+    /// Loses the session to a launch that took too long. What runs beside it was told to end as well, and
+    /// may not heed it: that is known at `deadline`.
+    pub(super) fn abandon(&self, why: String, deadline: Option<Instant>) {
+        let Ok(_current) = self.enter() else { return };
+        loop {
+            // Nothing is launched between the look and the loss.
+            let under_way = self.under_way();
+            let running = under_way.is_busy();
+            if !running || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                self.lose(why, running);
+                return;
             }
-        })
+            drop(under_way);
+            std::thread::sleep(NAP);
+        }
     }
 
     /// A kernel of the module, in the current context; loaded, if it is the first time that it is asked for.
     fn kernel(&self, name: &str, limit: Option<Duration>) -> Result<Loaded, CudaError> {
-        let mut kernels = self.loaded.lock();
-        if let Some(&loaded) = kernels.get(name) {
-            return Ok(loaded);
-        }
-        // The driver may wait for kernels that run, for as long as they do.
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        // SAFETY: our own stream, of this context.
-        while unsafe { sys::cuStreamQuery(self.kernels) } == sys::CUresult::CUDA_ERROR_NOT_READY {
+        loop {
+            // Nothing is launched under this lock.
+            let mut under_way = self.under_way();
+            if let Some(&loaded) = under_way.kernels.get(name) {
+                return Ok(loaded);
+            }
+            // The driver may wait for kernels that run, for as long as they do.
+            if !under_way.is_busy() {
+                return self.load(name, &mut under_way);
+            }
+            // Kernels that are loaded can be launched meanwhile.
+            drop(under_way);
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(CudaError::Busy {
-                    kernel: name.into(),
-                    limit: limit.unwrap_or_default(),
-                });
+                let limit = limit.unwrap_or_default();
+                return Err(CudaError::Busy { kernel: name.into(), limit });
             }
             std::thread::sleep(NAP);
         }
+    }
+
+    /// Loads a kernel, while nothing runs.
+    fn load(&self, name: &str, under_way: &mut UnderWay) -> Result<Loaded, CudaError> {
         let loaded = Loaded::new(&self.module, name)?;
         // Now, while nothing runs: the driver would wait for it.
-        if kernels.values().all(|other| other.stack < loaded.stack) {
+        if under_way.kernels.values().all(|other| other.stack < loaded.stack) {
             driver::set_stack(loaded.stack.saturating_add(self.pointer_stack))?;
         }
         if loaded.control.is_some() {
-            self.under_way().add_log(name)?;
+            under_way.add_log(name)?;
         }
-        kernels.insert(name.to_owned(), loaded);
+        under_way.kernels.insert(name.to_owned(), loaded);
         Ok(loaded)
+    }
+
+    /// Launches a kernel, in the current context.
+    fn launch(
+        self: &Arc<Gpu>,
+        call: KernelCall,
+        shape: LaunchConfig,
+    ) -> Result<CudaLaunch, HostError> {
+        self.module.check(call.name, call.args.len())?;
+        let function = self.kernel(call.name, shape.timeout.or(self.timeout))?;
+        limits::check(call.name, &shape, &self.properties, function.limits)?;
+        let awake = self.service.get().map(Service::keep_awake);
+        let mut under_way = self.under_way();
+        if let Some(lost) = self.lost.get() {
+            return Err(self.lost(lost).into());
+        }
+        if shape.shared_bytes > PLAIN_SHARED {
+            let dynamic =
+                sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: a kernel of our module; below the device's limit, which fits.
+            check("give a kernel more shared memory", unsafe {
+                calls::cuFuncSetAttribute(function.raw, dynamic, shape.shared_bytes as i32)
+            })?;
+        }
+        if let (Some(control), Some(log)) = (function.control, under_way.idle_log(call.name)) {
+            // SAFETY: this kernel does not run; the control block is its own and as long.
+            unsafe {
+                log.clear();
+                self.put(control, &log.control())?;
+            }
+        }
+        let mut args = call.args;
+        let mut parameter = args.as_mut_ptr().cast();
+        // The module was asked: the kernel takes one parameter of so many bytes, or none.
+        let parameters = if args.is_empty() { std::ptr::null_mut() } else { &raw mut parameter };
+        let (grid, block) = (shape.grid, shape.block);
+        let stream = under_way.stream()?;
+        // SAFETY: a kernel of our module with as many bytes as it takes, which the driver copies; what they
+        // point to is vouched for by whoever launches.
+        let launched = unsafe {
+            calls::cuLaunchKernel(
+                function.raw,
+                grid.x,
+                grid.y,
+                grid.z,
+                block.x,
+                block.y,
+                block.z,
+                shape.shared_bytes as u32,
+                stream,
+                parameters,
+                std::ptr::null_mut(),
+            )
+        };
+        if let Err(error) = check("launch a kernel", launched) {
+            under_way.give_back(stream);
+            return Err(error.into());
+        }
+        let number = under_way.begin(call.name, (grid, block), stream);
+        drop(under_way);
+        Ok(CudaLaunch::new(self.clone(), number, call.name, shape, stream, awake))
     }
 
     /// Copies to device memory, in the current context.
@@ -185,31 +280,11 @@ impl Gpu {
         // SAFETY: the caller vouches for the range; `from` outlives the copy, which is waited for.
         unsafe {
             let (at, len) = (from.as_ptr().cast(), from.len());
-            let copied = sys::cuMemcpyHtoDAsync_v2(addr, at, len, self.copies);
-            self.checked("copy to the device", copied)?;
-            self.checked("copy to the device", sys::cuStreamSynchronize(self.copies))
+            let copied = calls::cuMemcpyHtoDAsync_v2(addr, at, len, self.copies);
+            check("copy to the device", copied)?;
+            check("copy to the device", calls::cuStreamSynchronize(self.copies))
         }
     }
-}
-
-/// Whether an error has taken the context with it.
-pub(super) fn is_fatal(result: sys::CUresult) -> bool {
-    use sys::CUresult as R;
-    matches!(
-        result,
-        R::CUDA_ERROR_ILLEGAL_ADDRESS
-            | R::CUDA_ERROR_LAUNCH_TIMEOUT
-            | R::CUDA_ERROR_ASSERT
-            | R::CUDA_ERROR_HARDWARE_STACK_ERROR
-            | R::CUDA_ERROR_ILLEGAL_INSTRUCTION
-            | R::CUDA_ERROR_MISALIGNED_ADDRESS
-            | R::CUDA_ERROR_INVALID_ADDRESS_SPACE
-            | R::CUDA_ERROR_INVALID_PC
-            | R::CUDA_ERROR_LAUNCH_FAILED
-            | R::CUDA_ERROR_ECC_UNCORRECTABLE
-            | R::CUDA_ERROR_CONTEXT_IS_DESTROYED
-            | R::CUDA_ERROR_UNKNOWN
-    )
 }
 
 impl Device for Cuda {
@@ -227,18 +302,24 @@ impl Device for Cuda {
 
     fn alloc(&self, bytes: usize, align: usize) -> Result<u64, HostError> {
         let gpu = &*self.0;
-        let _current = gpu.enter()?;
-        let addr = gpu.memory().alloc(bytes, align)?;
-        if bytes == 0 {
-            return Ok(addr);
-        }
-        // SAFETY: our own piece, which nobody knows yet.
-        unsafe {
-            let cleared = sys::cuMemsetD8Async(addr, 0, bytes, gpu.copies);
-            gpu.checked("clear device memory", cleared)?;
-            gpu.checked("clear device memory", sys::cuStreamSynchronize(gpu.copies))?;
-        }
-        Ok(addr)
+        gpu.attempt(|| {
+            let addr = gpu.memory().alloc(bytes, align)?;
+            if bytes == 0 {
+                return Ok(addr);
+            }
+            // SAFETY: our own piece, which nobody knows yet.
+            let cleared = unsafe {
+                let begun = calls::cuMemsetD8Async(addr, 0, bytes, gpu.copies);
+                check("clear device memory", begun).and_then(|()| {
+                    check("clear device memory", calls::cuStreamSynchronize(gpu.copies))
+                })
+            };
+            if let Err(error) = cleared {
+                gpu.memory().free(addr, bytes);
+                return Err(error.into());
+            }
+            Ok(addr)
+        })
     }
 
     unsafe fn free(&self, addr: u64, bytes: usize) {
@@ -247,33 +328,33 @@ impl Device for Cuda {
 
     unsafe fn read(&self, addr: u64, to: &mut [u8]) -> Result<(), HostError> {
         let gpu = &*self.0;
-        let _current = gpu.enter()?;
-        if to.is_empty() {
-            return Ok(());
-        }
-        // SAFETY: the caller vouches for the range; `to` outlives the copy, which is waited for.
-        unsafe {
-            let (at, len) = (to.as_mut_ptr().cast(), to.len());
-            let copied = sys::cuMemcpyDtoHAsync_v2(at, addr, len, gpu.copies);
-            gpu.checked("copy from the device", copied)?;
-            gpu.checked("copy from the device", sys::cuStreamSynchronize(gpu.copies))?;
-        }
-        Ok(())
+        gpu.attempt(|| {
+            if to.is_empty() {
+                return Ok(());
+            }
+            // SAFETY: the caller vouches for the range; `to` outlives the copy, which is waited for.
+            unsafe {
+                let (at, len) = (to.as_mut_ptr().cast(), to.len());
+                let copied = calls::cuMemcpyDtoHAsync_v2(at, addr, len, gpu.copies);
+                check("copy from the device", copied)?;
+                check("copy from the device", calls::cuStreamSynchronize(gpu.copies))?;
+            }
+            Ok(())
+        })
     }
 
     unsafe fn write(&self, addr: u64, from: &[u8]) -> Result<(), HostError> {
-        let _current = self.0.enter()?;
         // SAFETY: the caller's promise.
-        unsafe { self.0.put(addr, from)? };
-        Ok(())
+        self.0.attempt(|| Ok(unsafe { self.0.put(addr, from)? }))
     }
 
     fn map_region(&self, region: Arc<RegionMemory>) -> Result<u64, HostError> {
-        let _current = self.0.enter()?;
-        // SAFETY: kept until the context is gone, or for good.
-        let address = unsafe { driver::register(region.base().as_ptr(), region.len())? };
-        self.0.region.get_or_init(|| region);
-        Ok(address)
+        self.0.attempt(|| {
+            // SAFETY: kept until the context is gone, or for good.
+            let address = unsafe { driver::register(region.base().as_ptr(), region.len())? };
+            self.0.region.get_or_init(|| region);
+            Ok(address)
+        })
     }
 
     fn window(&self) -> Option<Window> {
@@ -285,69 +366,8 @@ impl Device for Cuda {
     }
 
     fn launch(&self, call: KernelCall, shape: LaunchConfig) -> Result<Box<dyn Running>, HostError> {
-        let gpu = &self.0;
-        let _current = gpu.enter()?;
-        gpu.module.check(call.name, call.args.len())?;
-        let function = gpu.kernel(call.name, shape.timeout.or(gpu.timeout))?;
-        limits::check(call.name, &shape, &gpu.properties, function.limits)?;
-        if shape.shared_bytes > PLAIN_SHARED {
-            let dynamic =
-                sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: a kernel of our module; below the device's limit, which fits.
-            check("give a kernel more shared memory", unsafe {
-                sys::cuFuncSetAttribute(function.raw, dynamic, shape.shared_bytes as i32)
-            })?;
-        }
-        let awake = gpu.service.get().map(Service::keep_awake);
-        let mut under_way = gpu.under_way();
-        if let (Some(control), Some(log)) = (function.control, under_way.idle_log(call.name)) {
-            // SAFETY: this kernel does not run; the control block is its own and as long.
-            unsafe {
-                log.clear();
-                gpu.put(control, &log.control())?;
-            }
-        }
-        let mut args = call.args;
-        let mut parameter = args.as_mut_ptr().cast();
-        // The module was asked: the kernel takes one parameter of so many bytes, or none.
-        let parameters = if args.is_empty() { std::ptr::null_mut() } else { &raw mut parameter };
-        let mut event = std::ptr::null_mut();
-        let (grid, block) = (shape.grid, shape.block);
-        // SAFETY: a kernel of our module with as many bytes as it takes, which the driver copies; what they
-        // point to is vouched for by whoever launches.
-        let recorded = unsafe {
-            let flags = sys::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING as u32;
-            gpu.checked("make an event", sys::cuEventCreate(&raw mut event, flags))?;
-            let launched = sys::cuLaunchKernel(
-                function.raw,
-                grid.x,
-                grid.y,
-                grid.z,
-                block.x,
-                block.y,
-                block.z,
-                shape.shared_bytes as u32,
-                gpu.kernels,
-                parameters,
-                std::ptr::null_mut(),
-            );
-            gpu.checked("launch a kernel", launched)?;
-            sys::cuEventRecord(event, gpu.kernels)
-        };
-        // A kernel can have failed already: that is for whoever waits for it.
-        if !is_fatal(recorded) {
-            check("record an event", recorded)?;
-        }
-        let number = under_way.begin(call.name, grid, block);
-        drop(under_way);
-        Ok(Box::new(CudaLaunch::new(
-            gpu.clone(),
-            number,
-            call.name,
-            shape,
-            (event, recorded),
-            awake,
-        )))
+        let launch = self.0.attempt(|| self.0.launch(call, shape))?;
+        Ok(Box::new(launch))
     }
 }
 
@@ -370,23 +390,4 @@ impl Drop for Gpu {
         // SAFETY: not used again. The logs and the region are dropped after this.
         unsafe { ManuallyDrop::drop(&mut self.context) };
     }
-}
-
-/// The error of a launch that failed, with a hint where there is one.
-pub(super) fn failure(kernel: &str, result: sys::CUresult) -> CudaError {
-    use sys::CUresult as R;
-    let hint = match result {
-        R::CUDA_ERROR_ILLEGAL_ADDRESS | R::CUDA_ERROR_MISALIGNED_ADDRESS => {
-            "; a run on an emulated device may say where it goes wrong"
-        }
-        R::CUDA_ERROR_HARDWARE_STACK_ERROR => {
-            "; give threads a larger stack, by `CudaOptions::pointer_stack`"
-        }
-        R::CUDA_ERROR_LAUNCH_TIMEOUT => {
-            "; the driver's watchdog ends long kernels on GPUs that drive a display"
-        }
-        _ => "",
-    };
-    let (code, name, text) = describe(result);
-    CudaError::Failed { kernel: kernel.into(), code, name, text, hint }
 }

@@ -1,24 +1,13 @@
 //! Kernels as the driver has them: each a module of its own, compiled when it is first asked for.
 
+use super::calls;
 use super::driver::{self, check};
 use super::error::CudaError;
 use super::limits::KernelLimits;
 use crate::Module;
 use cudarc::driver::sys;
 use gpu_rt::device_log::SYMBOL;
-use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// The kernels that have been loaded, by name.
-#[derive(Default)]
-pub(super) struct Kernels(Mutex<BTreeMap<String, Loaded>>);
-
-impl Kernels {
-    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Loaded>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A kernel that has been loaded. Its context unloads it.
 #[derive(Clone, Copy)]
@@ -42,13 +31,13 @@ impl Loaded {
         let mut raw = std::ptr::null_mut();
         // SAFETY: a loaded module; the place for the result outlives the call.
         check("find a kernel in the module", unsafe {
-            sys::cuModuleGetFunction(&raw mut raw, loaded, symbol.as_ptr())
+            calls::cuModuleGetFunction(&raw mut raw, loaded, symbol.as_ptr())
         })?;
         let get = |attribute| {
             let mut value = 0;
             // SAFETY: a function of a loaded module; the place for the result outlives the call.
             check("describe a kernel", unsafe {
-                sys::cuFuncGetAttribute(&raw mut value, attribute, raw)
+                calls::cuFuncGetAttribute(&raw mut value, attribute, raw)
             })?;
             Ok(u32::try_from(value).unwrap_or(0))
         };
@@ -68,7 +57,7 @@ fn global(module: sys::CUmodule, name: &str) -> Result<Option<u64>, CudaError> {
     let (mut address, mut len) = (0, 0);
     // SAFETY: a loaded module; the places for the results outlive the call.
     let result = unsafe {
-        sys::cuModuleGetGlobal_v2(&raw mut address, &raw mut len, module, symbol.as_ptr())
+        calls::cuModuleGetGlobal_v2(&raw mut address, &raw mut len, module, symbol.as_ptr())
     };
     if result == sys::CUresult::CUDA_ERROR_NOT_FOUND {
         return Ok(None);

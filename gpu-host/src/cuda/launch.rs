@@ -1,15 +1,14 @@
-//! Launches under way: waiting for them, with an end to that.
+//! A launch: waiting for it, with an end to that.
 
+use super::calls::{self, Status};
 use super::error::{Abandoned, CudaError};
-use super::gpu::{Gpu, failure};
-use super::log::{Log, lane};
+use super::failure::{failure, is_fatal};
+use super::gpu::Gpu;
 use crate::HostError;
 use crate::device::Running;
-use cudarc::driver::sys::{self, CUresult};
-use gpu_emu::{LaunchConfig, LaunchError, LaunchReport, LogSink};
-use gpu_rt::Dim3;
+use cudarc::driver::sys::{CUresult, CUstream};
+use gpu_emu::{LaunchConfig, LaunchReport};
 use host_daemon::AwakeGuard;
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,83 +19,14 @@ const SPIN: Duration = Duration::from_micros(100);
 /// Sleeps between looks later.
 const NAP: Duration = Duration::from_micros(50);
 
-/// The launches that have begun and not been seen to end, in order; and the logs of the kernels.
-pub(super) struct UnderWay {
-    launches: VecDeque<Begun>,
-    next: u64,
-    logs: BTreeMap<String, Log>,
-    log_lines: usize,
-}
-
-struct Begun {
-    number: u64,
-    kernel: &'static str,
-    grid: Dim3,
-    block: Dim3,
-}
-
-impl UnderWay {
-    /// Logs are to have room for so many lines.
-    pub(super) fn new(log_lines: usize) -> UnderWay {
-        UnderWay { launches: VecDeque::new(), next: 0, logs: BTreeMap::new(), log_lines }
-    }
-
-    /// Gives a kernel a log, in the current context.
-    pub(super) fn add_log(&mut self, kernel: &str) -> Result<(), CudaError> {
-        self.logs.insert(kernel.to_owned(), Log::new(self.log_lines)?);
-        Ok(())
-    }
-
-    /// The kernel's log, if no launch is under way that may write it.
-    pub(super) fn idle_log(&mut self, kernel: &str) -> Option<&mut Log> {
-        let idle = self.launches.iter().all(|launch| launch.kernel != kernel);
-        self.logs.get_mut(kernel).filter(|_| idle)
-    }
-
-    pub(super) fn take_logs(&mut self) -> BTreeMap<String, Log> {
-        std::mem::take(&mut self.logs)
-    }
-
-    pub(super) fn begin(&mut self, kernel: &'static str, grid: Dim3, block: Dim3) -> u64 {
-        self.next += 1;
-        self.launches.push_back(Begun { number: self.next, kernel, grid, block });
-        self.next
-    }
-
-    fn end(&mut self, number: u64) {
-        self.launches.retain(|launch| launch.number != number);
-    }
-
-    /// Hands on new lines. One launch runs at a time: they are the oldest one's.
-    fn print(&mut self, sink: Option<&LogSink>) {
-        let Some(running) = self.launches.front() else { return };
-        let Some(log) = self.logs.get_mut(running.kernel) else { return };
-        log.new_lines(|thread, text| {
-            let lane = lane(thread, running.grid, running.block);
-            match sink {
-                Some(sink) => sink(running.kernel, lane, text),
-                None => eprintln!("[{}: {lane}] {text}", running.kernel),
-            }
-        });
-    }
-
-    /// The panic that ended the oldest launch, if it was one.
-    fn panic(&self) -> Option<LaunchError> {
-        let running = self.launches.front()?;
-        let fault = self.logs.get(running.kernel)?.panic(running.grid, running.block)?;
-        Some(LaunchError { kernel: running.kernel.into(), fault: fault.into(), replay: None })
-    }
-}
-
 /// A launch. Dropping it waits for its end, as long as it may take.
 pub(super) struct CudaLaunch {
     gpu: Arc<Gpu>,
     number: u64,
     kernel: &'static str,
     threads: u64,
-    event: sys::CUevent,
-    /// What came of recording it: an error if the kernel had failed by then.
-    recorded: CUresult,
+    /// Which has nothing to do but this.
+    stream: CUstream,
     started: Instant,
     limit: Option<Duration>,
     ended: bool,
@@ -104,7 +34,7 @@ pub(super) struct CudaLaunch {
     _awake: Option<AwakeGuard>,
 }
 
-// SAFETY: events may be used from any thread in which their context is current.
+// SAFETY: streams may be used from any thread in which their context is current.
 unsafe impl Send for CudaLaunch {}
 
 impl CudaLaunch {
@@ -113,7 +43,7 @@ impl CudaLaunch {
         number: u64,
         kernel: &'static str,
         shape: LaunchConfig,
-        (event, recorded): (sys::CUevent, CUresult),
+        stream: CUstream,
         awake: Option<AwakeGuard>,
     ) -> CudaLaunch {
         let limit = shape.timeout.or(gpu.timeout);
@@ -124,8 +54,7 @@ impl CudaLaunch {
             number,
             kernel,
             threads,
-            event,
-            recorded,
+            stream,
             started,
             limit,
             ended: false,
@@ -134,33 +63,37 @@ impl CudaLaunch {
     }
 
     /// How it stands; an error if the session is lost.
-    fn query(&self) -> Result<CUresult, CudaError> {
+    fn query(&self) -> Result<Status, CudaError> {
         let _current = self.gpu.enter()?;
-        if self.recorded != CUresult::CUDA_SUCCESS {
-            return Ok(self.recorded);
-        }
-        // SAFETY: our own event, of this context.
-        Ok(unsafe { sys::cuEventQuery(self.event) })
+        // SAFETY: a stream of this context.
+        Ok(unsafe { calls::cuStreamQuery(self.stream) })
     }
 
     /// Waits until the launch has ended, or until `deadline`; `None` if that came first.
     fn wait_until(&self, deadline: Option<Instant>) -> Option<Result<(), HostError>> {
         let start = Instant::now();
         loop {
-            let state = match self.query() {
+            let state = self.query();
+            let mut under_way = self.gpu.under_way();
+            under_way.print(self.gpu.sink.as_ref());
+            let state = match state {
                 Ok(state) => state,
-                Err(lost) => return Some(Err(lost.into())),
-            };
-            self.gpu.under_way().print(self.gpu.sink.as_ref());
-            match state {
-                CUresult::CUDA_SUCCESS => return Some(Ok(())),
-                CUresult::CUDA_ERROR_NOT_READY => {}
-                failed => {
-                    let why = self.last_words(failure(self.kernel, failed));
-                    self.gpu.lose(why.to_string(), false);
-                    return Some(Err(why));
+                // Others may have come to know of it first; what a kernel has said is there to be read.
+                Err(lost) => {
+                    return Some(Err(under_way.panic().map_or(lost.into(), HostError::from)));
                 }
+            };
+            if state == CUresult::CUDA_SUCCESS {
+                return Some(Ok(()));
             }
+            if state != CUresult::CUDA_ERROR_NOT_READY {
+                let why = under_way.failure(state, Some(self.kernel));
+                let why = why.unwrap_or_else(|| failure(self.kernel, &[], state).into());
+                // After what we do not know, a kernel may still run.
+                self.gpu.lose(why.to_string(), !is_fatal(state));
+                return Some(Err(why));
+            }
+            drop(under_way);
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return None;
             }
@@ -172,24 +105,15 @@ impl CudaLaunch {
         }
     }
 
-    /// What the kernel that failed said itself, or else `otherwise`.
-    fn last_words(&self, otherwise: CudaError) -> HostError {
-        // The oldest launch is the one that failed; later ones fail with it.
-        self.gpu.under_way().panic().map_or(otherwise.into(), HostError::from)
-    }
-
     fn finish(&mut self) -> Result<LaunchReport, HostError> {
         let deadline = self.limit.and_then(|limit| self.started.checked_add(limit));
         let outcome = self.wait_until(deadline).unwrap_or_else(|| Err(self.stop()));
-        self.gpu.under_way().end(self.number);
+        let mut under_way = self.gpu.under_way();
+        under_way.end(self.number);
         self.ended = true;
         outcome?;
-        // SAFETY: our own event, which has happened. The context lives as long as we do.
-        unsafe {
-            if let Ok(_current) = self.gpu.enter() {
-                let _ = sys::cuEventDestroy_v2(self.event);
-            }
-        }
+        under_way.give_back(self.stream);
+        drop(under_way);
         let elapsed = self.started.elapsed();
         Ok(LaunchReport { elapsed, threads: self.threads, switches: 0, trace: None, counts: None })
     }
@@ -197,21 +121,22 @@ impl CudaLaunch {
     /// Time is up. Kernels that wait for the host are told that it is gone; others cannot be stopped.
     fn stop(&self) -> HostError {
         self.gpu.give_up();
-        let end = match self.wait_until(Instant::now().checked_add(GRACE)) {
+        let deadline = Instant::now().checked_add(GRACE);
+        let end = match self.wait_until(deadline) {
             Some(Ok(())) => Abandoned::Ended,
             Some(Err(e)) => return e,
             None => Abandoned::Running,
         };
         let limit = self.limit.unwrap_or_default();
         let error = CudaError::Timeout { kernel: self.kernel.into(), limit, end };
-        self.gpu.lose(error.to_string(), end == Abandoned::Running);
+        self.gpu.abandon(error.to_string(), deadline);
         error.into()
     }
 }
 
 impl Running for CudaLaunch {
     fn is_finished(&self) -> bool {
-        !matches!(self.query(), Ok(CUresult::CUDA_ERROR_NOT_READY))
+        self.query().map_or(true, |state| state != CUresult::CUDA_ERROR_NOT_READY)
     }
 
     fn wait(mut self: Box<Self>) -> Result<LaunchReport, HostError> {

@@ -3,10 +3,11 @@
 //! The driver's own allocator waits for kernels when memory is freed, and a session's kernels may wait
 //! for what its host program does next. So nothing goes back before the session ends.
 
+use super::calls;
 use super::driver::check;
 use crate::HostError;
 use crate::free_list::{FreeList, rounded};
-use cudarc::driver::sys;
+use cudarc::driver::sys::CUresult;
 
 /// The least that is taken from the driver.
 const CHUNK: usize = 64 << 20;
@@ -49,12 +50,12 @@ impl Memory {
         let len = need.max(CHUNK.min(left));
         let mut base = 0;
         // SAFETY: the place for the result outlives the call.
-        let result = unsafe { sys::cuMemAlloc_v2(&raw mut base, len) };
-        if result == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+        let result = unsafe { calls::cuMemAlloc_v2(&raw mut base, len) };
+        if result == CUresult::CUDA_ERROR_OUT_OF_MEMORY {
             let (mut free, mut total) = (0, 0);
             // SAFETY: as above.
             check("ask for free memory", unsafe {
-                sys::cuMemGetInfo_v2(&raw mut free, &raw mut total)
+                calls::cuMemGetInfo_v2(&raw mut free, &raw mut total)
             })?;
             return Err(HostError::OutOfDeviceMemory { wanted: bytes, free, total });
         }

@@ -2,10 +2,13 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `driver` | the driver's calls: found, checked |
+//! | `calls` | the driver's functions, as they are found |
+//! | `driver` | its calls: checked |
+//! | `failure` | which errors end a context, and what is said of them |
 //! | `gpu` | what a session has on a GPU: context, kernels, memory, streams; how it is lost |
-//! | `kernels` | the kernels that have been compiled |
-//! | `launch` | a launch under way: waiting, time limits, failures |
+//! | `kernels` | a kernel that has been compiled |
+//! | `launch` | a launch: waiting, time limits, failures |
+//! | `under_way` | the launches under way, with their streams and logs |
 //! | `limits` | what a launch must not exceed |
 //! | `memory` | device memory, in pieces |
 //! | `log` | lines and panics of kernels |
@@ -16,15 +19,18 @@
 //! that waits for kernels is made while any might run: that is why memory is never given back to the
 //! driver before the session ends, and why a kernel that never ends costs memory and not the process.
 
+mod calls;
 pub mod copy_rate;
 mod driver;
 mod error;
+mod failure;
 mod gpu;
 mod kernels;
 mod launch;
 mod limits;
 mod log;
 mod memory;
+mod under_way;
 
 pub use error::{Abandoned, CudaError};
 pub(crate) use gpu::Cuda;
@@ -41,8 +47,9 @@ pub struct CudaOptions {
     /// How long a launch may take that does not say itself. One that takes longer is told that the host
     /// is gone; two seconds later it is left alone.
     pub timeout: Option<Duration>,
-    /// Where `gpu_rt::log!` goes; standard error without it. Lines arrive while somebody waits for the
-    /// launch.
+    /// Where `gpu_rt::log!` goes; standard error without it. Lines arrive while somebody waits for a
+    /// launch. Launches of one kernel that run side by side have one log: where their shapes differ, lines name the
+    /// thread that it would be in the oldest of them.
     pub log: Option<LogSink>,
     /// Lines of the log that are kept of launches under way together; what is more is lost.
     pub log_lines: usize,

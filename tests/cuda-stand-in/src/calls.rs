@@ -1,11 +1,12 @@
 //! The driver's functions, by their own names and with their own types.
 
 use crate::context::{Context, MEMORY, Memory, current, pop, push};
+use crate::faults::fault;
 use crate::modules::{Function, Module};
 use crate::stream::Stream;
 use crate::{Executor, LaunchCall, NOT_MINE};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
@@ -39,7 +40,6 @@ fn status(outcome: Result<(), u32>) -> u32 {
 
 /// A point in a stream's work.
 pub(crate) struct Event {
-    reached: AtomicBool,
     at: RwLock<Option<Instant>>,
 }
 
@@ -55,7 +55,7 @@ macro_rules! driver {
             // SAFETY: the caller's promise covers what the body does with its arguments: places for results
             // and handles are as the driver's.
             let body = || unsafe { $body };
-            status(body())
+            status(fault(stringify!($name)).and_then(|()| body()))
         }
     )*};
 }
@@ -299,7 +299,10 @@ driver! {
     /// Whether all is done.
     fn cuStreamQuery(stream: *const Stream) {
         current()?;
-        if (*stream).is_idle() { Ok(()) } else { Err(NOT_READY) }
+        let idle = (*stream).is_idle();
+        // The failure of that work comes first.
+        current()?;
+        if idle { Ok(()) } else { Err(NOT_READY) }
     }
 
     /// Waits, and says what has failed meanwhile.
@@ -372,7 +375,7 @@ driver! {
                 set => set,
             };
             if module.log() != 0 && given < stack + SAYING {
-                context.failed.store(STACK_ERROR, Ordering::Relaxed);
+                context.fail(STACK_ERROR);
                 return;
             }
             let taken = executor.map_or(NOT_MINE, |executor| executor(&call));
@@ -380,7 +383,7 @@ driver! {
                 NOT_MINE => module.ptx().run(&name, &call, &context.ranges()),
                 result => result,
             };
-            context.failed.store(result, Ordering::Relaxed);
+            context.fail(result);
         });
         Ok(())
     }
@@ -388,13 +391,7 @@ driver! {
     /// A point in time.
     fn cuEventCreate(event: *mut *const Event, _flags: c_uint) {
         current()?;
-        *event = Arc::into_raw(Arc::new(Event { reached: AtomicBool::new(true), at: RwLock::new(None) }));
-        Ok(())
-    }
-
-    /// Forgets it.
-    fn cuEventDestroy_v2(event: *const Event) {
-        drop(Arc::from_raw(event));
+        *event = Arc::into_raw(Arc::new(Event { at: RwLock::new(None) }));
         Ok(())
     }
 
@@ -403,23 +400,8 @@ driver! {
         current()?;
         Arc::increment_strong_count(event);
         let event = Arc::from_raw(event);
-        event.reached.store(false, Ordering::Relaxed);
-        (*stream).push(move || {
-            *event.at.write().expect("a time") = Some(Instant::now());
-            // Release: pairs with the Acquire of `cuEventQuery`, whose caller reads what the work wrote.
-            event.reached.store(true, Ordering::Release);
-        });
+        (*stream).push(move || *event.at.write().expect("a time") = Some(Instant::now()));
         Ok(())
-    }
-
-    /// Whether the work before it is done.
-    fn cuEventQuery(event: *const Event) {
-        current()?;
-        // Acquire: pairs with the Release of `cuEventRecord`.
-        let reached = (*event).reached.load(Ordering::Acquire);
-        // The failure of that work comes first.
-        current()?;
-        if reached { Ok(()) } else { Err(NOT_READY) }
     }
 
     /// Between two that were reached.

@@ -84,6 +84,11 @@ pub(crate) fn current() -> Result<Arc<Context>, u32> {
 }
 
 impl Context {
+    /// Notes how a kernel ended: the first error stays.
+    pub(crate) fn fail(&self, error: u32) {
+        let _ = self.failed.compare_exchange(0, error, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     pub(crate) fn owned(&self) -> MutexGuard<'_, Owned> {
         self.owned.lock().expect("nobody panics under it")
     }

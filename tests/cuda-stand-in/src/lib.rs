@@ -17,15 +17,19 @@
 //! |---|---|
 //! | `calls` | the driver's functions |
 //! | `context` | contexts, and what they own |
+//! | `faults` | calls that fail since a test wants them to |
 //! | `modules` | what it reads of PTX |
 //! | `ptx` | the interpreter, as a GPU |
 //! | `stream` | work in order |
 
 mod calls;
 mod context;
+mod faults;
 mod modules;
 mod ptx;
 mod stream;
+
+use std::ffi::c_char;
 
 /// A launch, as an executor gets it.
 #[repr(C)]
@@ -58,6 +62,13 @@ pub const NOT_MINE: u32 = u32::MAX;
 
 /// The name of the function, a [`SetExecutor`], that sets the executor.
 pub const SET_EXECUTOR: &str = "stand_in_set_executor";
+
+/// The name of the function, a [`FailNext`], that has a call fail.
+pub const FAIL_NEXT: &str = "stand_in_fail_next";
+
+/// Has the next call that this thread makes of the driver's function of that name, which ends with a zero, fail with that
+/// error.
+pub type FailNext = unsafe extern "C" fn(*const c_char, u32);
 
 /// Sets the executor for all launches from now on.
 pub type SetExecutor = extern "C" fn(Executor);

@@ -604,8 +604,8 @@ pub fn watching_again_and_again_loses_nothing<P: Policy>(backend: &Backend) {
 /// Two kernels that one daemon serves: what they say goes from ring to ring.
 pub fn kernels_talk_to_each_other<P: Policy>(backend: &Backend) {
     let Some(bench) = bench::<P>(backend, 8) else { return };
-    // A device of its own, served by the same daemon: on a GPU one launch of a session runs at a time. But two
-    // devices whose time is not the clock's cannot wait for each other.
+    // A device of its own, served by the same daemon. But two devices whose time is not the clock's cannot wait
+    // for each other.
     let beside = if bench.session.device().is_deterministic() {
         None
     } else {
@@ -648,6 +648,26 @@ pub fn kernels_talk_to_each_other<P: Policy>(backend: &Backend) {
     }
     assert_all_free(&bench);
     assert_all_free(other);
+}
+
+/// Launches of one session run side by side: one waits for what a later one does.
+pub fn launches_of_one_session_talk<P: Policy>(backend: &Backend) {
+    let Some(bench) = bench::<P>(backend, 8) else { return };
+    let (server, addr) = listening(
+        &bench,
+        GROUPS[1],
+        &[op(ACCEPT, 1).from(0), op(RECV_PATTERN, 1).arg(5), op(CLOSE, 1), op(CLOSE, 0)],
+    );
+    let ops = [
+        op(CONNECT, 0).addr(addr),
+        op(SEND_PATTERN, 0).bytes(0, RING).arg(5),
+        op(SHUTDOWN, 0).arg(2),
+        op(CLOSE, 0),
+    ];
+    start(&bench, SHAPE, GROUPS[1], &[0], &ops).values();
+    let (values, _) = server.values();
+    assert_eq!(values[3], u64::from(RING));
+    assert_all_free(&bench);
 }
 
 /// Sending and receiving ask nothing of the host but to be woken.
