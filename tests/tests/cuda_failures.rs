@@ -247,8 +247,16 @@ fn what_runs_beside_a_launch_that_takes_too_long_is_left_alone() {
     let session = builder().preload(["meet", "ask_for_ever"]).build().unwrap();
     let beside = session.launch(&meet, one(), Args { value: 3 }).unwrap();
     let shape = LaunchConfig::new(1, 1).timeout(Duration::from_millis(100));
-    let outcome = session.run(&ask_for_ever, shape, session.fs());
-    let Err(HostError::Cuda(CudaError::Timeout { .. })) = outcome else { panic!("{outcome:?}") };
+    let unlimited = LaunchConfig::new(1, 1);
+    std::thread::scope(|scope| {
+        // To be compiled when nothing runs, and without a limit.
+        let waits = scope.spawn(|| session.run(&nothing, unlimited, Args { value: 0 }));
+        let outcome = session.run(&ask_for_ever, shape, session.fs());
+        let Err(HostError::Cuda(CudaError::Timeout { .. })) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert!(why(waits.join().unwrap()).contains("`ask_for_ever` was not finished"));
+    });
     assert!(why(beside.wait()).contains("`ask_for_ever` was not finished"));
     // Does not wait for it.
     drop(session);

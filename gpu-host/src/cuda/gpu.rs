@@ -107,10 +107,12 @@ impl Gpu {
 
     /// Makes the context current, unless it is lost.
     pub(super) fn enter(&self) -> Result<Current<'_>, CudaError> {
-        match self.lost.get() {
-            Some(lost) => Err(self.lost(lost)),
-            None => self.context.enter(),
-        }
+        self.alive()?;
+        self.context.enter()
+    }
+
+    fn alive(&self) -> Result<(), CudaError> {
+        self.lost.get().map_or(Ok(()), |lost| Err(self.lost(lost)))
     }
 
     fn lost(&self, Lost { why, .. }: &Lost) -> CudaError {
@@ -177,6 +179,8 @@ impl Gpu {
         loop {
             // Nothing is launched under this lock.
             let mut under_way = self.under_way();
+            // What runs then may run for ever.
+            self.alive()?;
             if let Some(&loaded) = under_way.kernels.get(name) {
                 return Ok(loaded);
             }
@@ -219,9 +223,7 @@ impl Gpu {
         limits::check(call.name, &shape, &self.properties, function.limits)?;
         let awake = self.service.get().map(Service::keep_awake);
         let mut under_way = self.under_way();
-        if let Some(lost) = self.lost.get() {
-            return Err(self.lost(lost).into());
-        }
+        self.alive()?;
         if shape.shared_bytes > PLAIN_SHARED {
             let dynamic =
                 sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
