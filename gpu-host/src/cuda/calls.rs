@@ -57,7 +57,7 @@ macro_rules! calls {
         $(
             /// # Safety
             /// As the driver's documentation of this function says.
-            #[allow(non_snake_case, reason = "the driver's names")]
+            #[allow(non_snake_case, clippy::too_many_arguments, reason = "as the driver has it")]
             pub(super) unsafe fn $name($($arg: $ty),*) -> Status {
                 // SAFETY: the caller's promise.
                 unsafe { (table().$name)($($arg),*) }

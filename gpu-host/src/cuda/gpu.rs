@@ -347,7 +347,7 @@ impl Device for Cuda {
 
     unsafe fn write(&self, addr: u64, from: &[u8]) -> Result<(), HostError> {
         // SAFETY: the caller's promise.
-        self.0.attempt(|| Ok(unsafe { self.0.put(addr, from)? }))
+        self.0.attempt(|| unsafe { self.0.put(addr, from) }.map_err(HostError::from))
     }
 
     fn map_region(&self, region: Arc<RegionMemory>) -> Result<u64, HostError> {

@@ -45,7 +45,7 @@ pub struct CudaOptions {
     /// Its number, as the driver counts.
     pub ordinal: u32,
     /// How long a launch may take that does not say itself. One that takes longer is told that the host
-    /// is gone; two seconds later it is left alone.
+    /// is gone, and so are those beside it; two seconds later they are left alone.
     pub timeout: Option<Duration>,
     /// Where `gpu_rt::log!` goes; standard error without it. Lines arrive while somebody waits for a
     /// launch. Launches of one kernel that run side by side have one log: where their shapes differ, lines name the

@@ -3,6 +3,8 @@
 //!
 //! Launches run side by side, as they do on every device: a kernel that serves until it is told to end keeps no
 //! other from running. Streams are kept for later launches, so that there are as many as launches were under way at once.
+//! The driver has 8 queues for them, or as many as CUDA_DEVICE_MAX_CONNECTIONS says: of more launches, some may wait for
+//! others.
 
 use super::calls::{self, Status};
 use super::driver;
