@@ -9,6 +9,7 @@
 //! and Freund, PLDI 2009, with blocks in place of threads.)
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Mutex;
 
 use gpu_rt::Dim3;
@@ -20,8 +21,30 @@ use super::special::position;
 use crate::report::LaneId;
 use crate::sync::lock;
 
+/// A hasher of addresses and numbers of blocks: one multiplication, since every byte that kernels access
+/// is looked up.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // 2^64 by the golden ratio; tables take the lowest bits, which the highest are to reach.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Map<T> = HashMap<u64, T, BuildHasherDefault<Mix>>;
+
 /// How far each block is.
-type Clock = HashMap<u64, u32>;
+type Clock = Map<u32>;
 
 /// A plain access.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +65,11 @@ struct Byte {
 
 #[derive(Debug, Default)]
 struct State {
-    blocks: HashMap<u64, Clock>,
+    blocks: Map<Clock>,
     /// What has been passed on through a word; by the word's first byte.
-    words: HashMap<u64, Clock>,
-    bytes: HashMap<u64, Byte>,
+    words: Map<Clock>,
+    /// By the first of each eight.
+    bytes: Map<[Byte; 8]>,
 }
 
 /// Watches the accesses of a launch.
@@ -79,8 +103,8 @@ impl Checker {
     ) -> Result<(), Illegal> {
         let mut state = lock(&self.state);
         let State { blocks, words, bytes: known } = &mut *state;
-        let clock = blocks.entry(block).or_insert_with(|| Clock::from([(block, 1)]));
-        if kind == Kind::Atomic {
+        let clock = blocks.entry(block).or_insert_with(|| Clock::from_iter([(block, 1)]));
+        if kind.ordered {
             let word = words.entry(address & !7).or_default();
             join(clock, word);
             join(word, clock);
@@ -89,22 +113,23 @@ impl Checker {
         }
         let time = clock.get(&block).copied().unwrap_or_default();
         let access = Access { block, time, thread, pc };
-        for at in address..address + u64::from(bytes) {
-            let byte = known.entry(at).or_default();
-            let races = |other: &Access| {
-                other.block != block && clock.get(&other.block).copied().unwrap_or(0) < other.time
-            };
-            let other = match kind {
-                Kind::Store => byte.write.filter(races).or(byte.read.filter(races)),
-                _ => byte.write.filter(races),
-            };
-            if let Some(other) = other {
-                let other_at = Box::new(At::new(program, other.pc));
-                return Err(Illegal::Race { other: self.id(other), other_at });
-            }
-            match kind {
-                Kind::Store => *byte = Byte { write: Some(access), read: None },
-                _ => byte.read = Some(access),
+        let races = |other: &Access| {
+            other.block != block && clock.get(&other.block).copied().unwrap_or(0) < other.time
+        };
+        // Aligned to its size: within eight bytes, or all of sixteen.
+        for first in (address & !7..address + u64::from(bytes)).step_by(8) {
+            let eight = known.entry(first).or_default();
+            let from = address.max(first) - first;
+            for byte in &mut eight[from as usize..(from as usize + bytes as usize).min(8)] {
+                let read = byte.read.filter(|_| kind.writes);
+                if let Some(other) = byte.write.filter(races).or(read.filter(races)) {
+                    let other_at = Box::new(At::new(program, other.pc));
+                    return Err(Illegal::Race { other: self.id(other), other_at });
+                }
+                match kind.writes {
+                    true => *byte = Byte { write: Some(access), read: None },
+                    false => byte.read = Some(access),
+                }
             }
         }
         Ok(())

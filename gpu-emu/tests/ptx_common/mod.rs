@@ -1,5 +1,7 @@
 //! An interpreter with memory, and a frame for small programs.
 
+#![allow(dead_code, reason = "every file of tests uses a part of it")]
+
 use std::cell::UnsafeCell;
 
 use gpu_emu::Config;

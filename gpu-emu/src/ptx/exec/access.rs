@@ -10,11 +10,26 @@ use crate::ptx::space::{Window, window};
 
 /// What an access is, for those who check it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::ptx) enum Kind {
-    Load,
-    Store,
-    /// Ordered against others, whatever it does.
-    Atomic,
+pub(in crate::ptx) struct Kind {
+    pub(in crate::ptx) reads: bool,
+    pub(in crate::ptx) writes: bool,
+    /// Whether it is more than a plain access: others may come after it, or it after them.
+    pub(in crate::ptx) ordered: bool,
+}
+
+impl Kind {
+    #[inline(always)]
+    fn load(order: Order) -> Kind {
+        Kind { reads: true, writes: false, ordered: order != Order::Weak }
+    }
+
+    #[inline(always)]
+    fn store(order: Order) -> Kind {
+        Kind { reads: false, writes: true, ordered: order != Order::Weak }
+    }
+
+    /// A read-modify-write, which is ordered whatever it says.
+    pub(super) const MODIFY: Kind = Kind { reads: true, writes: true, ordered: true };
 }
 
 /// An access of one lane, as far as all lanes of the instruction share it.
@@ -133,8 +148,7 @@ impl Warp {
         pc: u32,
     ) -> Result<(), Failure> {
         let bytes = u32::from(access.bytes) * u32::from(access.count);
-        let kind = if access.order == Order::Weak { Kind::Load } else { Kind::Atomic };
-        let reach = Reach { space: access.space, bytes, kind, pc };
+        let reach = Reach { space: access.space, bytes, kind: Kind::load(access.order), pc };
         let (mut sectors, mut windows) = (Sectors::new(), [false; 3]);
         for lane in bits(lanes.mask) {
             let address = lanes.get(inst.a, lane).wrapping_add_signed(inst.imm);
@@ -170,8 +184,7 @@ impl Warp {
         pc: u32,
     ) -> Result<(), Failure> {
         let bytes = u32::from(access.bytes) * u32::from(access.count);
-        let kind = if access.order == Order::Weak { Kind::Store } else { Kind::Atomic };
-        let reach = Reach { space: access.space, bytes, kind, pc };
+        let reach = Reach { space: access.space, bytes, kind: Kind::store(access.order), pc };
         let (mut sectors, mut windows) = (Sectors::new(), [false; 3]);
         for lane in bits(lanes.mask) {
             let address = lanes.get(inst.a, lane).wrapping_add_signed(inst.imm);

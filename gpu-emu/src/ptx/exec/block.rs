@@ -189,15 +189,17 @@ impl SharedMemory {
         Some(unsafe { first.add(offset as usize) })
     }
 
-    /// Fails for a load of bytes that nobody has written; the bytes exist.
+    /// Fails where an access reads bytes that nobody has written; the bytes exist.
     pub(super) fn check(&self, offset: u64, size: u32, kind: Kind) -> Result<(), Illegal> {
         let Some(written) = &self.written else { return Ok(()) };
         let mut written = written.borrow_mut();
         let bytes = &mut written[offset as usize..offset as usize + size as usize];
-        if kind != Kind::Store && !bytes.iter().all(|&written| written) {
+        if kind.reads && !bytes.iter().all(|&written| written) {
             return Err(Illegal::Uninitialised);
         }
-        bytes.fill(true);
+        if kind.writes {
+            bytes.fill(true);
+        }
         Ok(())
     }
 }
