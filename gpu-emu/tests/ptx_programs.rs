@@ -341,6 +341,16 @@ fn a_kernel_that_never_ends_is_stopped() {
 }
 
 #[test]
+fn barriers_without_end_are_stopped() {
+    // The only warp that the barrier is for finds it open whenever it comes.
+    let gpu =
+        Gpu::new(Module::parse(&kernel("L: bar.sync 0; bra.uni L;")).unwrap(), Options::default());
+    let shape = LaunchConfig::new(1, 32).timeout(Duration::from_millis(50));
+    let error = gpu.interpreter.run("k", shape, &words(&[0])).expect_err("it does not end");
+    assert!(matches!(*error.fault, Fault::Ptx(PtxFault::Timeout { .. })), "{error}");
+}
+
+#[test]
 fn wrong_launches_are_refused() {
     let gpu = Gpu::new(Module::parse(&kernel("")).unwrap(), Options::default());
     let run = |name: &str, shape: LaunchConfig, bytes: usize| {

@@ -23,6 +23,10 @@ use crate::report::LaneId;
 /// Instructions that a warp runs before the next one does.
 const SLICE: u32 = 8192;
 
+/// How often a warp passes barriers before the next one runs: one that a barrier is for alone never
+/// has to wait, and the worker looks at its clock only between rounds.
+const BARRIERS: u32 = 64;
+
 /// What a round over a block's warps did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ptx) struct Ran {
@@ -106,8 +110,13 @@ impl Block {
                 let wake = warp.rouse(if all { u64::MAX } else { now });
                 done.wake = [done.wake, wake].into_iter().flatten().min();
             }
+            let mut opened_here = 0;
             while self.warps[number].ready() != 0 {
                 done.any = true;
+                if opened_here == BARRIERS {
+                    done.busy = true;
+                    break;
+                }
                 let stop = self.run_warp(number, memory)?;
                 let opened = match stop {
                     Stop::Opened(barrier) => Some(barrier),
@@ -120,6 +129,7 @@ impl Block {
                 };
                 if let Some(barrier) = opened {
                     done.busy = true;
+                    opened_here += 1;
                     let (arrived, holding) = self.barriers.open(barrier);
                     for warp in &mut self.warps {
                         warp.pass(&self.call.program, barrier, arrived, holding);
