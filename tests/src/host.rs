@@ -102,10 +102,21 @@ pub fn cuda(builder: SessionBuilder) -> SessionBuilder {
 
 /// The suite's kernels as PTX, run by the interpreter; fails rather than hang.
 pub fn ptx(builder: SessionBuilder) -> SessionBuilder {
+    interpreted(builder, false)
+}
+
+/// The same; what blocks do to each other's memory without any order is an error too, and so are loads of shared
+/// memory that nobody has written.
+pub fn ptx_checked(builder: SessionBuilder) -> SessionBuilder {
+    interpreted(builder, true)
+}
+
+fn interpreted(builder: SessionBuilder, check: bool) -> SessionBuilder {
     let options = PtxOptions {
         workers: 2,
         resident_threads: 4096,
         timeout: Some(HANG),
+        check,
         ..PtxOptions::default()
     };
     builder.module(module()).device(DeviceChoice::Ptx(options)).device_memory(1 << 30)

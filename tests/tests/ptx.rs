@@ -1,6 +1,6 @@
 //! The suite on the PTX interpreter: the kernels that a GPU would get, instruction by instruction.
 
-use conformance::host::{Tree, ptx};
+use conformance::host::{Tree, ptx, ptx_checked};
 use conformance::{Backend, HashClock, RadixFifo, suite};
 use gpu_host::DaemonMode;
 
@@ -8,6 +8,33 @@ suite!(inline_direct, HashClock, ptx);
 suite!(threads_slots_fifo, RadixFifo, |builder| ptx(builder)
     .daemon(DaemonMode::Threads(2))
     .direct(false));
+
+// What blocks share is ordered, and no shared memory is read unwritten: the bodies in which several have to do with
+// the same things. Not `threads_write_side_by_side`: views that may be written copy and compare whole pages whose
+// other bytes others may be writing, as `gpufs::ViewMut` says, and that is a race whatever comes of it.
+suite!(@bodies checked, HashClock, (4, 64), ptx_checked,
+    reading: [
+        ranges_at_all_granularities, whole_files_in_one_request, views_lend_the_files_bytes
+    ],
+    naming: [opens_of_one_file_cost_one_request, records_run_out_and_come_back],
+    pressure: [
+        one_request_for_each_missing_page, a_cache_far_smaller_than_the_file,
+        pins_come_back_when_views_drop, one_call_and_two_slots_serve_thousands
+    ],
+    ahead: [
+        sequential_reading_is_ahead, asynchronous_reads_lose_nothing, once_leaves_no_page_behind
+    ],
+    consistency: [changes_of_a_device_are_seen_when_flushed],
+    writing: [
+        written_bytes_are_the_files, bytes_of_others_survive, appended_records_all_survive,
+        one_of_many_makes_a_file
+    ],
+    sockets: [
+        a_server_serves, a_client_connects, streams_are_whole, datagrams, many_are_waited_for,
+        watching_again_and_again_loses_nothing, kernels_talk_to_each_other
+    ],
+    sockets_unix: [unix_streams]
+);
 
 #[test]
 fn launches_are_counted() {
