@@ -1,9 +1,10 @@
 //! Command-line options that choose a device.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use gpu_host::{DeviceChoice, HostError, Module, Session, SessionBuilder, Stats};
+use gpu_host::{Counts, DeviceChoice, HostError, Module, Session, SessionBuilder, Stats};
 
 /// Which device runs the kernels, and where it has them from.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -50,6 +51,17 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| format!("'{text}' is not a size"))?;
     number.checked_shl(shift).filter(|n| n >> shift == number).ok_or("too large".into())
+}
+
+/// Writes what each kernel cost, where the device counts that: its name, and a line for each group of numbers.
+///
+/// # Errors
+/// If `out` does not take them.
+pub fn write_counts(kernels: &BTreeMap<String, Counts>, out: &mut dyn Write) -> io::Result<()> {
+    for (kernel, counts) in kernels {
+        writeln!(out, "kernel        {kernel}\n{counts}")?;
+    }
+    Ok(())
 }
 
 /// Writes what a page cache counted, in two lines.

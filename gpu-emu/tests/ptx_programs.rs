@@ -384,6 +384,25 @@ fn counts_follow_from_the_program() {
 }
 
 #[test]
+fn each_kernel_has_its_own_counts() {
+    let another = kernel("mov.b64 %rd0, 1;").replace(" k(", " another(");
+    let (_, another) = another.split_once(".visible").expect("an entry");
+    let text = format!("{}.visible{another}", kernel(""));
+    let gpu = Gpu::new(Module::parse(&text).unwrap(), Options::default());
+    assert!(gpu.interpreter.counts_by_kernel().is_empty());
+    let out = gpu.words(32);
+    let arguments = words(&[out.as_slice().as_ptr() as u64]);
+    for name in ["k", "another", "k"] {
+        gpu.interpreter.run(name, LaunchConfig::new(1, 32), &arguments).unwrap();
+    }
+    let counts = gpu.interpreter.counts_by_kernel();
+    let of = |name: &str| counts[name].warp_instructions;
+    // Seven instructions of the frame, and one of a body.
+    assert_eq!((of("k"), of("another"), counts.len()), (2 * 7, 8, 2));
+    assert_eq!(gpu.interpreter.counts().warp_instructions, 2 * 7 + 8);
+}
+
+#[test]
 fn a_profile_adds_up_to_the_counts() {
     let options = Options { profile: true, ..Options::default() };
     let gpu = Gpu::new(Module::parse(&kernel("mov.b64 %rd0, 1;")).unwrap(), options);

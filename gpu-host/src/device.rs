@@ -5,6 +5,7 @@ use crate::service::Service;
 use gpu_emu::{LaunchConfig, LaunchReport};
 use host_daemon::RegionMemory;
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -90,8 +91,8 @@ pub trait Device: Send + Sync {
     /// Says what serves the requests of its kernels: called once, before the first launch.
     fn start(&self, service: Service);
 
-    /// What its launches so far cost, where it counts that.
-    fn counts(&self) -> Option<gpu_emu::ptx::Counts> {
+    /// What its launches so far cost, by kernel, where it counts that.
+    fn counts(&self) -> Option<BTreeMap<String, gpu_emu::ptx::Counts>> {
         None
     }
 

@@ -7,6 +7,7 @@ use crate::{HostError, Module, ModuleError};
 use gpu_emu::ptx::{self, Allocations, Interpreter, PtxLaunch};
 use gpu_emu::{Config, LaunchConfig, LaunchReport, LogSink};
 use host_daemon::{AwakeGuard, RegionMemory};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -135,8 +136,8 @@ impl Device for Ptx {
         });
     }
 
-    fn counts(&self) -> Option<ptx::Counts> {
-        self.started.get().map(|(interpreter, _)| interpreter.counts())
+    fn counts(&self) -> Option<BTreeMap<String, ptx::Counts>> {
+        self.started.get().map(|(interpreter, _)| interpreter.counts_by_kernel())
     }
 
     fn profile(&self) -> Vec<ptx::ProfileLine> {

@@ -17,6 +17,7 @@ use gpunet::{Net, NetLayout};
 use host_daemon::{
     Daemon, DeviceWindow, EngineChoice, Faults, Grant, NetGrant, Options, RegionMemory,
 };
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -493,7 +494,12 @@ impl<I: PageIndex, E: Eviction> Session<I, E> {
     /// What the launches so far cost in instructions and memory transactions, where the device
     /// counts them: the PTX interpreter does.
     pub fn counts(&self) -> Option<gpu_emu::ptx::Counts> {
-        self.device.counts()
+        Some(self.device.counts()?.into_values().sum())
+    }
+
+    /// The same for each kernel that was launched, by name; empty where the device counts nothing.
+    pub fn counts_by_kernel(&self) -> BTreeMap<String, gpu_emu::ptx::Counts> {
+        self.device.counts().unwrap_or_default()
     }
 
     /// The lines of PTX that the launches so far executed, and how often: of the PTX interpreter with

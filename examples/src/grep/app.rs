@@ -16,7 +16,7 @@ use super::locale::Locale;
 use super::run::{Input, Outcome, Progress, run};
 use super::settings::Output;
 use super::walk;
-use crate::device::write_stats;
+use crate::device::{write_counts, write_stats};
 
 /// Runs grep with `arguments`, of which the first is the program's name; the exit status.
 pub fn grep(
@@ -79,10 +79,8 @@ fn try_grep(
         let took = start.elapsed();
         let stats = session.stats().map_err(|e| one(&e))?;
         let _ = print_stats(&command, &stats, &outcome, took, err);
-        if let Some(counts) = session.counts() {
-            let _ = writeln!(err, "{counts}");
-            let _ = print_profile(&session.profile(), err);
-        }
+        let _ = write_counts(&session.counts_by_kernel(), err);
+        let _ = print_profile(&session.profile(), err);
     }
     Ok(match (outcome.matched, outcome.failed) {
         (true, _) if output == Output::Quiet => 0,

@@ -13,7 +13,7 @@ use super::output::{Named, Results};
 use super::page;
 use super::records::Names;
 use super::search::{Answer, search};
-use crate::device::write_stats;
+use crate::device::{write_counts, write_stats};
 
 /// Runs the matcher with `arguments`, of which the first is the program's name; the exit status.
 /// `terminal` tells whether `out` is one.
@@ -180,8 +180,6 @@ fn write_search(
         warps.count
     )?;
     write_stats(&stats, err)?;
-    if let Some(counts) = session.counts() {
-        writeln!(err, "{counts}")?;
-    }
+    write_counts(&session.counts_by_kernel(), err)?;
     Ok(())
 }

@@ -18,7 +18,7 @@ use super::client::{self, ClientError, Until};
 use super::enrol::Plan;
 use super::store::{FILE, Store, StoreError};
 use super::{probes, report};
-use crate::device::write_stats;
+use crate::device::{write_counts, write_stats};
 use crate::failure::Failure;
 use crate::serve::{Running, ServeArgs, raise_descriptor_limit};
 
@@ -136,9 +136,7 @@ fn serve(cli: &Cli, addr: SocketAddr, dir: &Path) -> Result<(), Failure> {
     );
     if cli.stats {
         write_stats(&session.stats()?, &mut io::stderr())?;
-        if let Some(counts) = session.counts() {
-            eprintln!("{counts}");
-        }
+        write_counts(&session.counts_by_kernel(), &mut io::stderr())?;
     }
     Ok(())
 }

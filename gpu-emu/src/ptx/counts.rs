@@ -1,6 +1,7 @@
 //! What a launch cost, in units that no machine's load changes.
 
 use std::fmt;
+use std::iter::Sum;
 use std::ops::AddAssign;
 
 /// What a launch did, counted.
@@ -49,6 +50,15 @@ impl AddAssign for Counts {
         self.meetings += other.meetings;
         self.divergences += other.divergences;
         self.naps += other.naps;
+    }
+}
+
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Counts>>(all: I) -> Counts {
+        all.fold(Counts::default(), |mut sum, counts| {
+            sum += counts;
+            sum
+        })
     }
 }
 

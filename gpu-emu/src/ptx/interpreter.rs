@@ -1,5 +1,6 @@
 //! The interpreter: workers, a module, and what is launched of it.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -34,8 +35,8 @@ pub(super) struct State {
     pub(super) shared: Shared,
     pub(super) memory: Allocations,
     pub(super) log: Log,
-    /// Of all blocks that have ended.
-    pub(super) totals: Mutex<Counts>,
+    /// Of all blocks that have ended, by kernel.
+    pub(super) totals: Mutex<BTreeMap<String, Counts>>,
     /// Of the same, if it is wanted.
     pub(super) profile: Mutex<Profile>,
     /// Kept, since kernels use its variables.
@@ -115,7 +116,13 @@ impl Interpreter {
     /// What all launches so far cost, as far as their blocks have ended.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        *lock(&self.state.totals)
+        lock(&self.state.totals).values().copied().sum()
+    }
+
+    /// The same for each kernel that was launched, by name.
+    #[must_use]
+    pub fn counts_by_kernel(&self) -> BTreeMap<String, Counts> {
+        lock(&self.state.totals).clone()
     }
 
     /// The lines of the PTX that all launches so far executed, in the order of the text, as far as

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gpu_rt::host::wall_clock;
 
+use super::counts::Counts;
 use super::exec::Block;
 use super::fault::{PtxFault, Standing};
 use super::interpreter::State;
@@ -146,7 +147,7 @@ impl Worker {
         for block in self.blocks.extract_if(.., |block| which(block)) {
             self.freed = true;
             block.launch.count(block.counts);
-            *lock(&self.state.totals) += block.counts;
+            self.state.total(&block.launch.name, block.counts);
             if let Some(profile) = &block.profile {
                 lock(&self.state.profile).merge(profile);
             }
@@ -209,6 +210,15 @@ struct Round {
 }
 
 impl State {
+    /// Adds what a block of a kernel cost.
+    fn total(&self, kernel: &str, counts: Counts) {
+        let mut totals = lock(&self.totals);
+        match totals.get_mut(kernel) {
+            Some(total) => *total += counts,
+            None => drop(totals.insert(kernel.to_owned(), counts)),
+        }
+    }
+
     /// A trap that followed upon a panic is that panic.
     fn explained(&self, fault: Fault, launch: &Launch) -> Fault {
         let Fault::Ptx(PtxFault::Trap { .. }) = fault else { return fault };
