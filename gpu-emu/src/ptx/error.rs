@@ -64,8 +64,10 @@ pub enum PtxError {
         name: String,
     },
     /// More memory than any module needs.
-    #[error("{what} take {bytes} bytes, more than {most}")]
+    #[error("line {line}: with this, {what} take {bytes} bytes, more than {most}")]
     TooLarge {
+        /// The line.
+        line: u32,
         /// What.
         what: &'static str,
         /// How much.

@@ -1,6 +1,7 @@
 //! The global variables of a module.
 
 use super::PtxError;
+use super::syntax::Variable;
 
 /// The largest alignment of a variable.
 const PAGE: usize = 4096;
@@ -24,28 +25,24 @@ pub(super) struct Globals {
 }
 
 impl Globals {
-    /// Makes room for variables of these names, sizes and alignments, all zero.
-    pub(super) fn new<'a>(
-        variables: impl Iterator<Item = (&'a str, u32, u32)> + Clone,
-    ) -> Result<Globals, PtxError> {
-        let mut bytes = 0u64;
-        let offsets: Vec<u64> = variables
-            .clone()
-            .map(|(_, size, align)| {
-                let offset = bytes.next_multiple_of(align.into());
-                bytes = offset + u64::from(size);
-                offset
-            })
-            .collect();
-        if bytes > MOST {
-            return Err(PtxError::TooLarge { what: "global variables", bytes, most: MOST });
+    /// Makes room for variables, all zero.
+    pub(super) fn new(variables: &[&Variable<'_>]) -> Result<Globals, PtxError> {
+        let (mut bytes, mut offsets) = (0u64, Vec::new());
+        for variable in variables {
+            let offset = bytes.next_multiple_of(variable.align.into());
+            bytes = offset + u64::from(variable.bytes());
+            if bytes > MOST {
+                let (line, what) = (variable.line, "global variables");
+                return Err(PtxError::TooLarge { line, what, bytes, most: MOST });
+            }
+            offsets.push(offset);
         }
         let memory = vec![0u64; (bytes as usize + PAGE) / 8 + 1];
         let base = (memory.as_ptr().expose_provenance().next_multiple_of(PAGE)) as u64;
-        let variables = variables.zip(offsets).map(|((name, bytes, _), offset)| Global {
-            name: name.to_owned(),
+        let variables = variables.iter().zip(offsets).map(|(variable, offset)| Global {
+            name: variable.name.to_owned(),
             address: base + offset,
-            bytes,
+            bytes: variable.bytes(),
         });
         Ok(Globals { variables: variables.collect(), memory })
     }

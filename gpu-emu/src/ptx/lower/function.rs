@@ -198,7 +198,7 @@ impl<'a> Lowering<'_, 'a> {
 
     /// A row for the time of this instruction.
     pub(super) fn scratch(&mut self) -> Result<Slot, PtxError> {
-        Ok(Slot::frame(self.scopes.take(1)?))
+        Ok(Slot::frame(self.scopes.take(self.line, 1)?))
     }
 
     pub(super) fn predicate(&self, name: &str) -> Result<Slot, PtxError> {

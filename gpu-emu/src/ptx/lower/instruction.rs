@@ -21,18 +21,22 @@ impl<'a> Lowering<'_, 'a> {
             "st" => self.store(&modifiers, operands),
             "atom" => self.atomic(&modifiers, operands, true),
             "red" => self.atomic(&modifiers, operands, false),
-            "fence" | "membar" => {
-                self.emit(Inst::new(Code::Fence));
-                Ok(())
+            "prefetch" | "prefetchu" | "applypriority" | "pmevent" => {
+                self.hint(name, &modifiers, operands)
             }
-            // Hints.
-            "prefetch" | "prefetchu" | "applypriority" | "discard" | "pmevent" => Ok(()),
+            "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "brkpt" | "activemask"
+            | "nanosleep" | "fence" | "membar"
+                if !known(name, &modifiers) =>
+            {
+                self.unsupported("these modifiers")
+            }
+            "fence" | "membar" => self.plain(Code::Fence, operands),
             "bra" => self.branch(operands, None),
             "brx" => self.indexed_branch(operands),
             "call" => self.call(operands),
-            "ret" => self.plain(Code::Return),
-            "exit" => self.plain(Code::Exit),
-            "trap" | "brkpt" => self.plain(Code::Trap),
+            "ret" => self.plain(Code::Return, operands),
+            "exit" => self.plain(Code::Exit, operands),
+            "trap" | "brkpt" => self.plain(Code::Trap, operands),
             "bar" | "barrier" => self.barrier(&modifiers, operands),
             "vote" | "shfl" | "match" | "redux" => self.meet(name, &modifiers, operands),
             "activemask" => {
@@ -58,9 +62,32 @@ impl<'a> Lowering<'_, 'a> {
         }
     }
 
-    fn plain(&mut self, code: Code) -> Result<(), PtxError> {
+    fn plain(&mut self, code: Code, operands: &[Operand<'a>]) -> Result<(), PtxError> {
+        let [] = self.operands(operands)?;
         self.emit(Inst::new(code));
         Ok(())
+    }
+
+    /// What a kernel computes does not depend on it, so nothing is done. (`discard` is none: what it
+    /// discards is not to be read again.)
+    fn hint(
+        &self,
+        name: &str,
+        modifiers: &[&str],
+        operands: &[Operand<'a>],
+    ) -> Result<(), PtxError> {
+        let due = match (name, modifiers) {
+            ("prefetch", ["L1" | "L2"] | ["global" | "local", "L1" | "L2"]) => 1,
+            ("prefetch", ["global", "L2::evict_last" | "L2::evict_normal"]) => 1,
+            ("prefetchu", ["L1"]) => 1,
+            ("applypriority", ["L2::evict_normal"] | ["global", "L2::evict_normal"]) => 2,
+            ("pmevent", [] | ["mask"]) => 1,
+            _ => return self.unsupported("these modifiers"),
+        };
+        match operands.len() {
+            given if given == due => Ok(()),
+            given => self.malformed(format!("{given} operands instead of {due}")),
+        }
     }
 
     /// The type that a modifier names.
@@ -406,5 +433,24 @@ impl<'a> Lowering<'_, 'a> {
         let select = self.map("selp", &[], Type::B64)?;
         self.emit_map(select, d, [a, b, predicate, Slot::NONE]);
         Ok(())
+    }
+}
+
+/// Whether an instruction that does the same with all the modifiers it may have has no others. Every
+/// fence is the strongest here, for the whole system; those of proxies are about memory that there is
+/// none of.
+fn known(name: &str, modifiers: &[&str]) -> bool {
+    match name {
+        "fence" => matches!(
+            modifiers,
+            ["sc" | "acq_rel" | "acquire" | "release", "cta" | "gpu" | "sys"]
+                | ["cta" | "gpu" | "sys"]
+        ),
+        "membar" => matches!(modifiers, ["cta" | "gl" | "sys"]),
+        "bra" | "call" | "ret" => matches!(modifiers, [] | ["uni"]),
+        "brx" => matches!(modifiers, ["idx"] | ["idx", "uni"]),
+        "activemask" => modifiers == ["b32"],
+        "nanosleep" => modifiers == ["u32"],
+        _ => modifiers.is_empty(),
     }
 }

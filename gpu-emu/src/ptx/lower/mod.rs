@@ -108,10 +108,13 @@ fn kernel(signature: &Signature, number: u32, function: &syntax::Function<'_>) -
 const MOST_PARAMETER_BYTES: u64 = 32768;
 
 fn sizes(variables: &[Variable<'_>]) -> Result<Vec<u32>, PtxError> {
-    let total: u64 = variables.iter().map(|v| u64::from(v.bytes())).sum();
-    if total > MOST_PARAMETER_BYTES {
-        let (what, most) = ("parameters", MOST_PARAMETER_BYTES);
-        return Err(PtxError::TooLarge { what, bytes: total, most });
+    let mut bytes = 0u64;
+    for variable in variables {
+        bytes += u64::from(variable.bytes());
+        if bytes > MOST_PARAMETER_BYTES {
+            let (line, what, most) = (variable.line, "parameters", MOST_PARAMETER_BYTES);
+            return Err(PtxError::TooLarge { line, what, bytes, most });
+        }
     }
     Ok(variables.iter().map(Variable::bytes).collect())
 }
@@ -154,7 +157,7 @@ impl<'a> Linker<'a> {
     /// the dynamic part begins where they end.
     fn place(&mut self, source: &Source<'a>) -> Result<(Globals, u32), PtxError> {
         let global: Vec<_> = source.variables.iter().filter(|v| v.space == Space::Global).collect();
-        let mut globals = Globals::new(global.iter().map(|v| (v.name, v.bytes(), v.align)))?;
+        let mut globals = Globals::new(&global)?;
         for (variable, placed) in global.iter().zip(&globals.variables) {
             if self.symbols.insert(variable.name, Symbol::Global(placed.address)).is_some() {
                 return Err(duplicate(variable.line, variable.name));
@@ -185,8 +188,8 @@ impl<'a> Linker<'a> {
         let offset = bytes.next_multiple_of(variable.align.into());
         *bytes = offset + u64::from(variable.bytes());
         if *bytes > MOST {
-            let what = "shared variables";
-            return Err(PtxError::TooLarge { what, bytes: *bytes, most: MOST });
+            let (line, what) = (variable.line, "shared variables");
+            return Err(PtxError::TooLarge { line, what, bytes: *bytes, most: MOST });
         }
         match self.symbols.insert(variable.name, Symbol::Shared(offset as u32)) {
             None => Ok(()),

@@ -79,12 +79,12 @@ impl<'a> Scopes<'a> {
     }
 
     /// Takes rows until the block is closed.
-    pub(super) fn take(&mut self, rows: u32) -> Result<u32, PtxError> {
+    pub(super) fn take(&mut self, line: u32, rows: u32) -> Result<u32, PtxError> {
         let first = self.next;
         let end = u64::from(first) + u64::from(rows);
         if end > MOST_ROWS {
             let (what, bytes, most) = ("a function's registers", end * 8, MOST_ROWS * 8);
-            return Err(PtxError::TooLarge { what, bytes, most });
+            return Err(PtxError::TooLarge { line, what, bytes, most });
         }
         self.next = end as u32;
         self.rows = self.rows.max(self.next);
@@ -115,40 +115,40 @@ impl<'a> Scopes<'a> {
     }
 
     pub(super) fn declare(&mut self, variable: &Variable<'a>) -> Result<(), PtxError> {
-        let name = variable.name;
+        let (line, name) = (variable.line, variable.name);
         let binding = match (variable.space, variable.family) {
             (Space::Reg, Some(count)) => {
-                let family = Family { row: self.take(count)?, count, ty: variable.ty };
+                let family = Family { row: self.take(line, count)?, count, ty: variable.ty };
                 let block = self.blocks.last_mut().expect("the outermost block is never closed");
                 return match block.families.insert(name, family) {
                     None => Ok(()),
-                    Some(_) => Err(duplicate(variable.line, name)),
+                    Some(_) => Err(duplicate(line, name)),
                 };
             }
-            (Space::Reg, None) => Binding::Register { row: self.take(1)?, ty: variable.ty },
+            (Space::Reg, None) => Binding::Register { row: self.take(line, 1)?, ty: variable.ty },
             (Space::Param, _) => {
                 let bytes = variable.bytes();
-                Binding::Param { row: self.take(rows_of(bytes))?, bytes }
+                Binding::Param { row: self.take(line, rows_of(bytes))?, bytes }
             }
             (Space::Local, _) => {
                 let offset = u64::from(self.local_bytes).next_multiple_of(variable.align.into());
                 let end = offset + u64::from(variable.bytes());
                 if end > MOST_LOCAL {
                     let what = "a function's local variables";
-                    return Err(PtxError::TooLarge { what, bytes: end, most: MOST_LOCAL });
+                    return Err(PtxError::TooLarge { line, what, bytes: end, most: MOST_LOCAL });
                 }
                 self.local_bytes = end as u32;
                 Binding::Local { offset: offset as u32 }
             }
             (Space::Shared | Space::Global, _) => {
                 return Err(PtxError::Unsupported {
-                    line: variable.line,
+                    line,
                     instruction: name.to_owned(),
                     why: " as a static variable inside a function".into(),
                 });
             }
         };
-        self.bind(variable.line, name, binding)
+        self.bind(line, name, binding)
     }
 
     pub(super) fn find(&self, name: &str) -> Option<Binding> {
