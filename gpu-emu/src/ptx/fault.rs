@@ -103,6 +103,28 @@ pub enum PtxFault {
         /// What the kernel was compiled for.
         most: u32,
     },
+    /// The kernel has more registers than a warp may.
+    #[error(
+        "the kernel's registers take {bytes} bytes in each warp, of which there may be {most} where a worker holds so \
+         many: use fewer threads on each worker, or compile it with optimisation"
+    )]
+    Registers {
+        /// What they take.
+        bytes: u64,
+        /// What they may take.
+        most: u64,
+    },
+    /// The kernel has larger local variables than a thread's stack.
+    #[error(
+        "the kernel's local variables take {bytes} bytes of each thread, more than the {most} of its stack: \
+         raise Config::stack_size"
+    )]
+    LocalMemory {
+        /// What they take.
+        bytes: u64,
+        /// The stack's size.
+        most: u64,
+    },
     /// An access that is not allowed.
     #[error("{lane}: {bytes} bytes at {address:#x}, by {at}: {illegal}")]
     Access {

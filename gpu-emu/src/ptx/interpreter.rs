@@ -143,14 +143,15 @@ impl Interpreter {
         config: LaunchConfig,
         arguments: &[u8],
     ) -> Result<PtxLaunch, LaunchError> {
-        let call = Call::new(&self.state.module, kernel, &config, arguments, &self.options);
+        let (module, emulator) = (&self.state.module, &self.state.shared.config);
+        let call = Call::new(module, kernel, &config, arguments, &self.options, emulator);
         let call = call.map_err(|fault| LaunchError {
             kernel: kernel.to_owned(),
             fault: fault.into(),
             replay: None,
         })?;
         let work = Work::Ptx(Arc::new(call));
-        let launch = Arc::new(Launch::new(kernel, work, config, &self.state.shared.config)?);
+        let launch = Arc::new(Launch::new(kernel, work, config, emulator)?);
         self.state.log.begin();
         self.state.shared.submit(Arc::clone(&launch));
         Ok(PtxLaunch { handle: Some(LaunchHandle(launch)), state: Arc::clone(&self.state) })

@@ -7,7 +7,8 @@ use super::code::{Kernel, Program};
 use super::fault::PtxFault;
 use super::interpreter::Options;
 use super::module::Module;
-use crate::config::{LaunchConfig, MAX_SHARED_BYTES};
+use super::row::{LANES, Row};
+use crate::config::{Config, LaunchConfig, MAX_SHARED_BYTES};
 use crate::error::Fault;
 
 /// A kernel with its arguments.
@@ -17,6 +18,26 @@ pub(crate) struct Call {
     pub(super) arguments: Vec<u8>,
     pub(super) checker: Option<Checker>,
     pub(super) profile: bool,
+    /// How many rows a warp's frames may take, all together.
+    pub(super) most_rows: u32,
+}
+
+/// The bytes of registers that a worker may hold: those that one warp may have follow from it, so that
+/// a module cannot take the host's memory.
+const REGISTER_BYTES: u64 = 1 << 30;
+/// Rows that a warp may always have, however many there are: more than any compiled kernel and what it
+/// calls need.
+const ROWS: u64 = 1 << 13;
+
+/// How many rows each warp of a launch may have.
+fn most_rows(config: &LaunchConfig, emulator: &Config) -> u32 {
+    let threads = config.block.count().max(1);
+    let share = config.grid.count().div_ceil(emulator.workers.max(1) as u64);
+    let blocks = share.min(u64::from(emulator.resident_threads) / threads).max(1);
+    let warps = blocks * threads.div_ceil(LANES as u64);
+    let rows = REGISTER_BYTES / size_of::<Row>() as u64 / warps;
+    // At most 4 Mi.
+    rows.max(ROWS) as u32
 }
 
 /// How many kernels a message names.
@@ -30,6 +51,7 @@ impl Call {
         config: &LaunchConfig,
         arguments: &[u8],
         options: &Options,
+        emulator: &Config,
     ) -> Result<Call, Fault> {
         let program = Arc::clone(&module.program);
         let Some(kernel) = program.kernels.get(name).cloned() else {
@@ -52,8 +74,20 @@ impl Call {
         if bytes > MAX_SHARED_BYTES {
             return Err(Fault::SharedTooLarge { bytes });
         }
+        let function = &program.functions[kernel.function as usize];
+        let most_rows = most_rows(config, emulator);
+        if function.rows > most_rows {
+            let row = size_of::<Row>() as u64;
+            let (bytes, most) = (u64::from(function.rows) * row, u64::from(most_rows) * row);
+            return Err(PtxFault::Registers { bytes, most }.into());
+        }
+        if function.local_bytes as usize > emulator.stack_size {
+            let (bytes, most) = (function.local_bytes.into(), emulator.stack_size as u64);
+            return Err(PtxFault::LocalMemory { bytes, most }.into());
+        }
         let checker = options.check.then(|| Checker::new(config.grid, config.block));
         let profile = options.profile;
-        Ok(Call { program, kernel, arguments: arguments.to_vec(), checker, profile })
+        let arguments = arguments.to_vec();
+        Ok(Call { program, kernel, arguments, checker, profile, most_rows })
     }
 }

@@ -82,7 +82,7 @@ impl Block {
                 dynamic_shared: dynamic,
                 total_shared: total,
             };
-            Warp::new(program, &call.kernel, &call.arguments, &place, stack_size)
+            Warp::new(&call, &place, stack_size)
         });
         let warps = warps.collect();
         let shared = SharedMemory::new(total, call.checker.is_some());

@@ -352,8 +352,9 @@ impl Warp {
             (&program.functions[site.caller as usize], &program.functions[callee as usize]);
         let frame = base + caller.rows;
         let leader = mask.trailing_zeros() as usize;
-        // All lanes of a frame have come the same way, or one that takes as much.
-        let local = u64::from(self.local_base[leader]) + u64::from(caller.local_bytes);
+        // Lanes may have come to one frame by ways that take as many rows, but not as much memory.
+        let highest = bits(mask).map(|lane| self.local_base[lane]).max().unwrap_or(0);
+        let local = u64::from(highest) + u64::from(caller.local_bytes);
         let fits = self.local.reserve(local + u64::from(callee.local_bytes));
         if !fits || !self.reserve(frame, callee.rows) {
             let (lane, stack_size) = (self.id(cpu, leader), self.local.most());

@@ -4,20 +4,18 @@ use super::barrier::Barriers;
 use super::block::SharedMemory;
 use crate::error::Fault;
 use crate::ptx::check::Checker;
-use crate::ptx::code::{Kernel, Program};
+use crate::ptx::code::Program;
 use crate::ptx::counts::Counts;
 use crate::ptx::fault::{At, PtxFault};
 use crate::ptx::memory::View;
 use crate::ptx::profile::Profile;
 use crate::ptx::row::{LANES, Lanes, Row, bits};
 use crate::ptx::special::{self, position};
+use crate::ptx::work::Call;
 use crate::report::LaneId;
 
 /// Where a lane returns to from the kernel itself: nowhere.
 pub(super) const NOWHERE: u32 = u32::MAX;
-
-/// The most rows of a warp: 64 MiB of registers, which only a recursion without end needs.
-const MOST_ROWS: usize = 1 << 18;
 
 /// Why a lane cannot go on by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +76,7 @@ pub(super) struct Warp {
     pub(super) local_base: [u32; LANES],
     /// Frames, one upon the other; each lane has its own column and its own height.
     rows: Vec<Row>,
+    most_rows: u32,
     pub(super) special: Vec<Row>,
     pub(super) local: LocalMemory,
     /// Whether another group than the foremost has its turn.
@@ -89,9 +88,7 @@ pub(super) struct Warp {
 impl Warp {
     /// A warp about to run a kernel; its arguments lie in the first frame.
     pub(super) fn new(
-        program: &Program,
-        kernel: &Kernel,
-        arguments: &[u8],
+        Call { program, kernel, arguments, most_rows, .. }: &Call,
         place: &special::Place,
         stack_size: usize,
     ) -> Warp {
@@ -109,7 +106,8 @@ impl Warp {
             }
         }
         let mut local = LocalMemory::new(stack_size);
-        local.reserve(function.local_bytes.into());
+        let fits = local.reserve(function.local_bytes.into());
+        debug_assert!(fits, "`Call::new` has looked");
         Warp {
             first: place.first,
             live: exists,
@@ -121,6 +119,7 @@ impl Warp {
             base: [0; LANES],
             local_base: [0; LANES],
             rows,
+            most_rows: *most_rows,
             special: special::rows(place),
             local,
             rotated: false,
@@ -145,7 +144,7 @@ impl Warp {
     pub(super) fn reserve(&mut self, base: u32, rows: u32) -> bool {
         let end = base as usize + rows as usize;
         if end > self.rows.len() {
-            if end > MOST_ROWS {
+            if end > self.most_rows as usize {
                 return false;
             }
             self.rows.resize(end, Row::ZERO);

@@ -1,0 +1,135 @@
+//! What is refused, by line and instruction, before anything runs: instructions and modifiers that the
+//! interpreter does not know, and more memory than a module may take.
+
+mod ptx_common;
+
+use gpu_emu::ptx::{Module, Options, PtxError, PtxFault};
+use gpu_emu::{Fault, LaunchConfig};
+use ptx_common::{Gpu, kernel, words};
+
+/// The line of [`kernel`]'s text that the body is on.
+const LINE: u32 = 12;
+
+#[test]
+fn modifiers_that_mean_something_else_are_named() {
+    for wrong in [
+        "fence.proxy.alias",
+        "fence.proxy.async.global",
+        "fence",
+        "fence.nonsense.gpu",
+        "fence.sc",
+        "fence.sc.gpu.sys",
+        "membar",
+        "membar.proxy.alias",
+        "membar.gpu",
+        "bra.something L",
+        "@%p1 bra.something L",
+        "ret.now",
+        "exit.uni",
+        "trap.uni",
+        "brkpt.uni",
+        "activemask %r1",
+        "activemask.u32 %r1",
+        "activemask.b32.x %r1",
+        "nanosleep 5",
+        "nanosleep.u64 5",
+        "prefetch.L3 [%rd9]",
+        "prefetch.shared.L1 [%rd9]",
+        "prefetchu.L2 [%rd9]",
+        "applypriority.global.L2::evict_first [%rd9], 128",
+        "pmevent.x 1",
+        "discard.global.L2 [%rd9], 128",
+        "frobnicate.b32 %r1, %r2",
+    ] {
+        let error = Module::parse(&kernel(&format!("{wrong};\nL:"))).unwrap_err();
+        let PtxError::Unsupported { line, instruction, .. } = &error else {
+            panic!("{wrong}: {error}")
+        };
+        let opcode = wrong.trim_start_matches("@%p1 ").split(' ').next();
+        assert_eq!((*line, Some(instruction.as_str())), (LINE, opcode), "{error}");
+    }
+}
+
+#[test]
+fn operands_too_many_or_too_few_are_named() {
+    for wrong in ["fence.sc.gpu %r1", "trap 1", "ret %r1", "exit 1", "prefetch.L1", "pmevent 1, 2"]
+    {
+        let error = Module::parse(&kernel(&format!("{wrong};"))).unwrap_err();
+        assert!(matches!(error, PtxError::Malformed { line: LINE, .. }), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn what_is_known_passes() {
+    let known = "fence.sc.sys; fence.acq_rel.gpu; fence.acq_rel.cta; membar.gl; membar.sys; membar.cta;\n\
+        prefetch.global.L2 [%rd9]; prefetch.L1 [%rd9]; prefetchu.L1 [%rd9]; pmevent 7;\n\
+        applypriority.global.L2::evict_normal [%rd9], 128; activemask.b32 %r1; nanosleep.u32 5; bra.uni L; bra L;\n\
+        @%p1 bra.uni L; L: ret.uni; exit; trap; brkpt;";
+    Module::parse(&kernel(known)).unwrap();
+}
+
+#[test]
+fn who_takes_too_much_is_named_by_line() {
+    let inside = [
+        ".reg .b32 %many<65000>; .reg .b32 %more<65000>; .reg .b32 %most<65000>;",
+        ".local .b64 many[9000000];",
+    ]
+    .map(kernel);
+    let outside = |variable: &str| {
+        format!(".version 7.0\n.target sm_70\n.address_size 64\n.global .u32 one;\n{variable}\n")
+    };
+    let outside = [
+        ".shared .b8 many[300000];",
+        ".global .b64 many[16777216]; .global .b64 more[16777216];",
+        ".func f(.param .b8 few[8], .param .b8 many[40000]);",
+    ]
+    .map(outside);
+    let lines = [LINE, LINE, 5, 5, 5];
+    for (text, expected) in inside.into_iter().chain(outside).zip(lines) {
+        let error = Module::parse(&text).unwrap_err();
+        let PtxError::TooLarge { line, bytes, most, .. } = error else { panic!("{error}\n{text}") };
+        assert!(line == expected && bytes > most, "{error}");
+    }
+}
+
+/// Why `k` with this body cannot be launched by blocks of that many threads.
+fn refused(body: &str, threads: u32) -> Option<PtxFault> {
+    let gpu = Gpu::new(Module::parse(&kernel(body)).unwrap(), Options::default());
+    let out = gpu.words(threads as usize);
+    let arguments = words(&[out.as_slice().as_ptr() as u64]);
+    let error = gpu.interpreter.run("k", LaunchConfig::new(2, threads), &arguments).err()?;
+    assert!(error.to_string().contains("`k`"), "{error}");
+    match &*error.fault {
+        Fault::Ptx(fault) => Some(fault.clone()),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_frame_that_so_many_warps_cannot_have_is_an_error() {
+    // 25 MB in each warp.
+    let many = ".reg .b64 %many<50000>; .reg .b64 %more<50000>; mov.b64 %rd0, 1;";
+    let Some(PtxFault::Registers { bytes, most }) = refused(many, 1024) else { panic!("it runs") };
+    assert!(bytes > 100_000 * 256 && most < bytes, "{bytes} of {most}");
+    assert_eq!(refused(many, 32), None);
+    assert_eq!(refused(".reg .b64 %many<8000>; mov.b64 %rd0, 1;", 1024), None);
+}
+
+#[test]
+fn local_variables_larger_than_the_stack_are_an_error() {
+    let large = ".local .b8 large[1000000]; mov.b64 %rd0, 1;";
+    let Some(PtxFault::LocalMemory { bytes, most }) = refused(large, 32) else { panic!("it runs") };
+    assert!(bytes == 1_000_000 && most < bytes, "{bytes} of {most}");
+    assert_eq!(refused(".local .b8 small[1000]; mov.b64 %rd0, 1;", 32), None);
+}
+
+#[test]
+fn a_call_without_end_overflows() {
+    let text = kernel("call.uni f, ();").replace(
+        ".visible .entry",
+        ".func f();\n.func f() { .reg .b64 %rd<500>; call.uni f, (); ret; }\n.visible .entry",
+    );
+    let gpu = Gpu::new(Module::parse(&text).unwrap(), Options::default());
+    let error = gpu.interpreter.run("k", LaunchConfig::new(4, 1024), &words(&[0])).unwrap_err();
+    assert!(matches!(*error.fault, Fault::StackOverflow { .. }), "{error}");
+}
