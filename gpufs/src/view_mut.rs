@@ -1,7 +1,7 @@
 //! Views whose bytes may be changed: pinned pages, each with a twin.
 //!
-//! A twin is a copy of the page as it was when it was mapped, in a frame of its own. What differs from it
-//! when the view is unmapped or synchronised was changed through the view (or otherwise on this device
+//! A twin is a copy of what the view has of the page, as it was when it was mapped, in a frame of its own. What
+//! differs from it when the view is unmapped or synchronised was changed through the view (or otherwise on this device
 //! meanwhile, which is as well), and is marked as dirty: byte by byte, so that what others have written
 //! beside it survives (P. Keleher et al., "TreadMarks", USENIX Winter 1994).
 
@@ -121,12 +121,13 @@ impl<G: Group, I: PageIndex, E: Eviction> ViewMut<G, I, E> {
         self.file.fs.frame_data(self.pages[i].frame)
     }
 
-    /// Copies page `i` to its twin.
+    /// Copies what the view has of page `i` to its twin: the bytes beside it may be others', who write them.
     fn make_twin(&self, i: usize) {
-        let page_size = self.file.page_size();
+        let (from, to) = self.bounds(i);
+        let (from, len) = (from as usize, (to - from) as usize);
         let twin = self.file.fs.frame_data(self.twins[i]);
         // SAFETY: the page is pinned, the twin is a BUSY frame of ours; both are a page long.
-        unsafe { mem::copy(&self.group, twin, self.data(i), page_size) };
+        unsafe { mem::copy(&self.group, twin.add(from), self.data(i).add(from), len) };
         self.group.sync();
     }
 

@@ -10,8 +10,7 @@ suite!(threads_slots_fifo, RadixFifo, |builder| ptx(builder)
     .direct(false));
 
 // What blocks share is ordered, and no shared memory is read unwritten: the bodies in which several have to do with
-// the same things. Not `threads_write_side_by_side`: views that may be written copy and compare whole pages whose
-// other bytes others may be writing, as `gpufs::ViewMut` says, and that is a race whatever comes of it.
+// the same things.
 suite!(@bodies checked, HashClock, (4, 64), ptx_checked,
     reading: [
         ranges_at_all_granularities, whole_files_in_one_request, views_lend_the_files_bytes
@@ -26,7 +25,7 @@ suite!(@bodies checked, HashClock, (4, 64), ptx_checked,
     ],
     consistency: [changes_of_a_device_are_seen_when_flushed],
     writing: [
-        written_bytes_are_the_files, bytes_of_others_survive, appended_records_all_survive,
+        written_bytes_are_the_files, threads_write_side_by_side, bytes_of_others_survive, appended_records_all_survive,
         one_of_many_makes_a_file
     ],
     sockets: [
