@@ -60,6 +60,26 @@ pub(crate) fn watched<T: AsRawFd + Keeps>(fd: T, what: Interest) -> Result<Async
     unsafe { AsyncFd::register_with_interest(fd, what) }.map_err(|e| errno_of(&e.into_parts().1))
 }
 
+/// As [`watched`], of a descriptor that another task may still watch, which has been ended: it is dropped soon, but
+/// tasks that began later may run before that.
+pub(crate) async fn watched_soon<T: AsRawFd + Keeps>(
+    mut fd: T,
+    what: Interest,
+) -> Result<AsyncFd<T>, Errno> {
+    loop {
+        // SAFETY: as above.
+        let (again, error) = match unsafe { AsyncFd::register_with_interest(fd, what) } {
+            Ok(watched) => return Ok(watched),
+            Err(error) => error.into_parts(),
+        };
+        if error.raw_os_error() != Some(libc::EEXIST) {
+            return Err(errno_of(&error));
+        }
+        fd = again;
+        tokio::task::yield_now().await;
+    }
+}
+
 /// What keeps its descriptor open, and the same one, as long as it lives.
 ///
 /// # Safety
@@ -72,4 +92,42 @@ unsafe impl Keeps for OwnedFd {}
 /// The error number of a system call that failed.
 pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, crate::engine::errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::RawFd;
+    use std::os::unix::net::UnixDatagram;
+
+    struct Raw(RawFd);
+
+    impl AsRawFd for Raw {
+        fn as_raw_fd(&self) -> RawFd {
+            self.0
+        }
+    }
+
+    // SAFETY: the test keeps the descriptor open.
+    unsafe impl Keeps for Raw {}
+
+    #[test]
+    fn who_comes_before_the_last_has_gone_waits() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let (socket, _peer) = UnixDatagram::pair().unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let raw = socket.as_raw_fd();
+            let first = watched(Raw(raw), Interest::WRITABLE).unwrap();
+            assert_eq!(watched(Raw(raw), Interest::WRITABLE).err(), Some(Errno::EEXIST));
+            let second = tokio::spawn(watched_soon(Raw(raw), Interest::WRITABLE));
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert!(!second.is_finished());
+            drop(first);
+            let second = second.await.unwrap().unwrap();
+            drop(second.writable().await.unwrap());
+        });
+    }
 }
