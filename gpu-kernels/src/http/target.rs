@@ -65,6 +65,8 @@ pub fn resolve(target: &Bytes<'_>) -> Result<Path, u16> {
                     byte => Some((byte, false)),
                 }
             }
+            // As they are, these stand in no target; encoded, all but NUL may stand in a name.
+            Some(0..=b' ' | 127) => return Err(400),
             Some(byte) => Some((byte, byte == b'/')),
         };
         at += 1;
@@ -128,6 +130,7 @@ mod tests {
             ("/a/b/..", "/a", true),
             ("/a/..", "/", true),
             ("/%61%20b", "/a b", false),
+            ("/a%09%7f", "/a\t\x7f", false),
             ("/a/%2e%2e/b", "/b", false),
             ("/..a/.b/c..", "/..a/.b/c..", false),
             ("/...", "/...", false),
@@ -150,6 +153,10 @@ mod tests {
             "/%2f",
             "/a%2fb",
             "/a%00b",
+            "/a\0b",
+            "/a\tb",
+            "/a b",
+            "/\x7f",
             "/%",
             "/%4",
             "/%zz",
