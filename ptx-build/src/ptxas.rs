@@ -72,7 +72,8 @@ pub fn for_architecture(arch: u32) -> Result<PathBuf, Error> {
 /// Assembles a file for `sm_{arch}`; what each kernel needs.
 ///
 /// # Errors
-/// [`Error::Ptxas`] if it does not assemble, or does without a word about a kernel; [`Error::Io`] if `ptxas` cannot be started.
+/// [`Error::Ptxas`] if it does not assemble, or does without a word about a kernel; [`Error::Io`] if `ptxas` cannot be
+/// started.
 pub fn assemble(ptxas: &Path, ptx: &Path, arch: u32) -> Result<Vec<Usage>, Error> {
     let output = Command::new(ptxas)
         .arg(format!("-arch=sm_{arch}"))

@@ -76,10 +76,11 @@ macro_rules! suite {
             sockets: [
                 a_server_serves, a_client_connects, streams_are_whole, errors_are_those_of_std_net,
                 waiting_ends_when_told, peers_end_as_they_like, a_flood_waits_its_turn, datagrams,
-                names_are_looked_up, many_are_waited_for,
-                watching_again_and_again_loses_nothing, kernels_talk_to_each_other,
-                launches_of_one_session_talk, bytes_cost_no_request, what_is_begun_is_finished_or_given_up,
-                a_connection_that_nobody_waits_for_is_closed
+                kernels_talk_to_each_other, launches_of_one_session_talk, bytes_cost_no_request
+            ],
+            sockets_waiting: [
+                what_is_begun_is_finished_or_given_up, a_connection_that_nobody_waits_for_is_closed,
+                names_are_looked_up, many_are_waited_for, watching_again_and_again_loses_nothing
             ],
             sockets_unix: [unix_streams, unix_datagrams, unix_pairs_and_errors],
             sockets_options: [

@@ -29,9 +29,9 @@ suite!(@bodies checked, HashClock, (4, 64), ptx_checked,
         one_of_many_makes_a_file
     ],
     sockets: [
-        a_server_serves, a_client_connects, streams_are_whole, datagrams, many_are_waited_for,
-        watching_again_and_again_loses_nothing, kernels_talk_to_each_other
+        a_server_serves, a_client_connects, streams_are_whole, datagrams, kernels_talk_to_each_other
     ],
+    sockets_waiting: [many_are_waited_for, watching_again_and_again_loses_nothing],
     sockets_unix: [unix_streams]
 );
 

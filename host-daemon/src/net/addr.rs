@@ -54,20 +54,14 @@ pub(crate) fn set_nodelay(fd: &impl AsFd, family: u16) {
     }
 }
 
-/// A descriptor whose readiness tokio watches. Within its runtime only.
-pub(crate) fn watched<T: AsRawFd + Keeps>(fd: T, what: Interest) -> Result<AsyncFd<T>, Errno> {
-    // SAFETY: `Keeps` promises that it stays open and the same.
-    unsafe { AsyncFd::register_with_interest(fd, what) }.map_err(|e| errno_of(&e.into_parts().1))
-}
-
-/// As [`watched`], of a descriptor that another task may still watch, which has been ended: it is dropped soon, but
-/// tasks that began later may run before that.
-pub(crate) async fn watched_soon<T: AsRawFd + Keeps>(
+/// A descriptor whose readiness tokio watches. Where another task watches it and has been ended, that one is dropped
+/// soon, but tasks that began later may run before that: this waits.
+pub(crate) async fn watched<T: AsRawFd + Keeps>(
     mut fd: T,
     what: Interest,
 ) -> Result<AsyncFd<T>, Errno> {
     loop {
-        // SAFETY: as above.
+        // SAFETY: `Keeps` promises that it stays open and the same.
         let (again, error) = match unsafe { AsyncFd::register_with_interest(fd, what) } {
             Ok(watched) => return Ok(watched),
             Err(error) => error.into_parts(),
@@ -118,9 +112,8 @@ mod tests {
             let (socket, _peer) = UnixDatagram::pair().unwrap();
             socket.set_nonblocking(true).unwrap();
             let raw = socket.as_raw_fd();
-            let first = watched(Raw(raw), Interest::WRITABLE).unwrap();
-            assert_eq!(watched(Raw(raw), Interest::WRITABLE).err(), Some(Errno::EEXIST));
-            let second = tokio::spawn(watched_soon(Raw(raw), Interest::WRITABLE));
+            let first = watched(Raw(raw), Interest::WRITABLE).await.unwrap();
+            let second = tokio::spawn(watched(Raw(raw), Interest::WRITABLE));
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }

@@ -134,7 +134,7 @@ impl Net {
 
 /// Takes what arrives while no worker looks.
 pub(crate) async fn watch(net: Arc<Net>) {
-    let gate = match addr::watched(Gate(net.clone()), Interest::READABLE) {
+    let gate = match addr::watched(Gate(net.clone()), Interest::READABLE).await {
         Ok(gate) => gate,
         Err(error) => return tracing::error!(%error, "nothing will arrive at sockets"),
     };

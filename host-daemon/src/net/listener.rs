@@ -65,7 +65,7 @@ impl Sock {
 
 /// Accepts until the listener is closed.
 pub(crate) async fn accept(net: Arc<Net>, listener: Arc<Sock>) {
-    let fd = match addr::watched(Watched(listener.clone()), Interest::READABLE) {
+    let fd = match addr::watched(Watched(listener.clone()), Interest::READABLE).await {
         Ok(fd) => fd,
         Err(e) => return listener.fail(&net, e),
     };

@@ -448,7 +448,7 @@ impl Net {
 /// Sends what is in tx to a peer that is slow.
 async fn flush(net: Arc<Net>, sock: Arc<Sock>) {
     // The task that did this before the socket was closed may not be gone.
-    let fd = match addr::watched_soon(Watched(sock.clone()), Interest::WRITABLE).await {
+    let fd = match addr::watched(Watched(sock.clone()), Interest::WRITABLE).await {
         Ok(fd) => fd,
         Err(e) => return sock.fail(&net, e),
     };

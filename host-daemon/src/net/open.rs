@@ -230,7 +230,7 @@ impl Net {
             self.runtime.spawn(async move {
                 let net = &asking.net;
                 let made = async {
-                    let fd = addr::watched(OwnedFd::from(socket), Interest::WRITABLE)?;
+                    let fd = addr::watched(OwnedFd::from(socket), Interest::WRITABLE).await?;
                     net.connected(&fd, &system, to.family).await?;
                     Ok(net.adopt(handle, Kind::Stream, fd.into_inner(), to, 0))
                 };

@@ -9,6 +9,7 @@ pub mod reading;
 pub mod sockets;
 pub mod sockets_options;
 pub mod sockets_unix;
+pub mod sockets_waiting;
 pub mod writing;
 
 use crate::device::ops::{GROUP_BLOCK, GROUP_THREAD, GROUP_WARP, Op};
