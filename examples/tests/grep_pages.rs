@@ -139,22 +139,57 @@ proptest! {
             let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut program);
             bytes[at.index(bytes.len())] = value;
         }
-        if let Ok(program) = Program::parse(bytemuck::cast_slice(&program)) {
-            let matcher = Matcher::new(&program);
-            let task = Task { window: 1, flags: TaskFlags::ONLY, reserved: 0 };
-            let item = Item { start: 0, end: u64::MAX, limit: u64::MAX, file: 0, flags: 0 };
-            let mut sink = Kept { records: Vec::new(), left: 1 << 20 };
-            let mut search = Search {
-                matcher: &matcher,
-                task,
-                item,
-                number: 0,
-                scratch: &mut [0; 4096],
-                sink: &mut sink,
-                pages: Memory { bytes: &text, page: 4096 },
-                result: ItemResult::default(),
-            };
-            search.run();
+        search_if_accepted(&program, &text);
+    }
+}
+
+/// Searches the text, unless the program is refused.
+fn search_if_accepted(program: &[u64], text: &[u8]) {
+    let Ok(program) = Program::parse(bytemuck::cast_slice(program)) else { return };
+    let matcher = Matcher::new(&program);
+    let task = Task { window: 1, flags: TaskFlags::ONLY, reserved: 0 };
+    let item = Item { start: 0, end: u64::MAX, limit: u64::MAX, file: 0, flags: 0 };
+    let mut sink = Kept { records: Vec::new(), left: 1 << 20 };
+    let mut search = Search {
+        matcher: &matcher,
+        task,
+        item,
+        number: 0,
+        scratch: &mut [0; 4096],
+        sink: &mut sink,
+        pages: Memory { bytes: text, page: 4096 },
+        result: ItemResult::default(),
+    };
+    search.run();
+}
+
+/// The same with programs of each kind, in which each bit is wrong in turn.
+#[test]
+fn no_bit_of_a_program_is_taken_on_trust() {
+    let words: Vec<Vec<u8>> = (0..40).map(|i| format!("w{i}").into_bytes()).collect();
+    let expression = |text: &str| (vec![text.as_bytes().to_vec()], Some(Dialect::Extended));
+    for (patterns, dialect) in [
+        (vec![b"ab".to_vec()], None),
+        (vec![b"ab".to_vec(), b"c d".to_vec()], None),
+        (words, None),
+        expression("^|a?é[0-9]{2}"),
+        expression("[0-9]{2}-"),
+        expression("(ab|c)+x"),
+    ] {
+        for (word, line) in [(false, false), (true, false), (false, true)] {
+            let options = Options { dialect, ignore_case: false, word, line, spans: true };
+            let mut program = compile(&patterns, options, &Locale::named("C")).unwrap().program;
+            for at in 0..size_of_val(&program[..]) {
+                for bit in 0..8 {
+                    let damage = |program: &mut [u64]| {
+                        bytemuck::cast_slice_mut::<_, u8>(program)[at] ^= 1 << bit;
+                    };
+                    damage(&mut program);
+                    search_if_accepted(&program, b"\nab w1 12- c d\xe9\n\xe912 abcx");
+                    // Whole again.
+                    damage(&mut program);
+                }
+            }
         }
     }
 }

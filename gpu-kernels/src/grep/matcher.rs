@@ -297,7 +297,8 @@ impl<'p> Matcher<'p> {
             Ok(Some(found)) => (shift + found.offset(), true),
             Ok(None) => return (end < hay.len()).then_some(Found::Beyond(end + 1)),
             Err(e) => match *e.kind() {
-                MatchErrorKind::Quit { offset, .. } => (shift + offset, false),
+                // A damaged DFA may give up on what ended the line before.
+                MatchErrorKind::Quit { offset, .. } => (from.max(shift + offset), false),
                 _ => (from, false),
             },
         };
