@@ -337,7 +337,8 @@ impl Inner {
                     || worker.has_ended()
                     || other.0.load(Ordering::Relaxed) != other.1
                     || device.doorbell.load(Ordering::Relaxed) != doorbell.1
-                    || self.any_ready()
+                    // One whose engine is full can take no request before another has ended.
+                    || worker.room(self) > 0 && self.any_ready()
             };
             let mut awake = over(&mut worker);
             if !awake {

@@ -2,7 +2,7 @@
 
 use gpu_abi::Errno;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The system calls that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,12 @@ pub struct Faults {
     failed: AtomicU64,
 }
 
+/// What [`Faults::stall`] returns.
+#[derive(Debug)]
+pub struct Stall<'a> {
+    _rules: MutexGuard<'a, Vec<Fault>>,
+}
+
 /// What a call shall come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -98,6 +104,12 @@ impl Faults {
     /// No rules from now on.
     pub fn clear(&self) {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Storage that answers nobody: until what this returns is dropped, each call that could be made to fail waits
+    /// before it is made.
+    pub fn stall(&self) -> Stall<'_> {
+        Stall { _rules: self.rules.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
     /// How many calls have been made to fail.

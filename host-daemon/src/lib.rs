@@ -52,7 +52,7 @@ mod wake;
 pub use client::{Client, Progress};
 pub use daemon::Daemon;
 pub use error::DaemonError;
-pub use faults::{Fault, FaultAt, Faults};
+pub use faults::{Fault, FaultAt, Faults, Stall};
 pub use gpu_abi::RegionConfig;
 pub use grant::{DeviceWindow, Grant};
 pub use memory::RegionMemory;

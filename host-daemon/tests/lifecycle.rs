@@ -3,10 +3,13 @@
 #[macro_use]
 mod common;
 
+use bytemuck::Zeroable;
 use common::{CALL, CONFIG, Rig, options};
 use gpu_abi::layout::state;
 use gpu_abi::{Errno, Op, OpenFlags, Request, Word32};
-use host_daemon::{Daemon, DaemonError, EngineChoice, Grant, Options, Progress, RegionMemory};
+use host_daemon::{
+    Daemon, DaemonError, EngineChoice, Faults, Grant, Options, Progress, RegionMemory,
+};
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -321,6 +324,30 @@ fn d5_a_guard_keeps_threads_from_sleeping() {
     while header.host.parked.load_relaxed() == 0 {
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn d2_a_worker_that_can_take_no_more_sleeps() {
+    let faults = Arc::new(Faults::new());
+    let engine = options(EngineChoice::PreadPool(1));
+    let options = Options { in_flight: 1, faults: Some(faults.clone()), ..engine };
+    let mut rig = Rig::new(options, CONFIG, Grant::default());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f");
+    fs::write(&path, "a").unwrap();
+    let handle = rig.open(path.to_str().unwrap()).unwrap();
+    let stall = faults.stall();
+    let sync = Request { op: Op::Sync as u8, cell: CALL, handle, ..Request::zeroed() };
+    let sync = rig.post(sync);
+    assert_eq!(rig.client().poll(0), Progress::Worked(1));
+    let nop = rig.post(Request { op: Op::Nop as u8, cell: CALL + 1, ..Request::zeroed() });
+    assert_eq!(rig.client().poll(0), Progress::Pending);
+    let (since, nap) = (Instant::now(), Duration::from_millis(50));
+    rig.client().park(0, nap);
+    assert!(since.elapsed() >= nap, "a request that waits is no reason to look again");
+    drop(stall);
+    assert_eq!(rig.wait(sync).result(), Ok(0));
+    assert_eq!(rig.wait(nop).result(), Ok(0));
 }
 
 #[test]

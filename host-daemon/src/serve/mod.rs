@@ -140,7 +140,7 @@ impl Worker {
     }
 
     /// Requests that this worker may still hand to the engine.
-    fn room(&self, inner: &Inner) -> usize {
+    pub(crate) fn room(&self, inner: &Inner) -> usize {
         match (&self.ring, &inner.pool) {
             (Some(ring), _) => ring.room(),
             (_, Some(pool)) => pool.room(),
