@@ -116,7 +116,6 @@ impl Running {
         let launch = session.launch(kernel, shape, arguments(server))?;
         let mut words = [0u64; SHARED_WORDS];
         loop {
-            // Words are read whole, and the state is written last.
             shared.copy_to(0, &mut words)?;
             match words[0] as u32 {
                 0 if launch.is_finished() => {
@@ -131,6 +130,8 @@ impl Running {
                 }
             }
         }
+        // The state is written last; what was copied beside it may be older.
+        shared.copy_to(0, &mut words)?;
         let bound: NetAddr = bytemuck::cast([words[5], words[6], words[7], words[8]]);
         let addr = bound.to_std().ok_or("the server listens at no address")?;
         Ok(Running { addr, launch, shared })

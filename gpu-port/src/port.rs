@@ -217,14 +217,18 @@ fn publish<P: Port + ?Sized>(
     request.tag = tag;
     region.entry(shard, ticket).publish(ticket, request);
 
-    // Clause D1. SeqCst: pairs with the host's fence between announcing that it parks and its
-    // last look at the rings: either it sees the entry, or we see that it parks.
-    fence_system(Ordering::SeqCst);
-    if region.header().host.parked.load_relaxed() != 0 {
-        let bell = &region.header().device.doorbell;
-        // A value that no other ticket stores. Release: pairs with the host's acquire load.
-        bell.store_release(ticket.wrapping_mul(port.shards()).wrapping_add(shard).wrapping_add(1));
-        gpu_rt::wake(bell);
+    // Clause D5: who cannot wake the host need not look whether it sleeps, which is a fence and a read over the bus.
+    if gpu_rt::WAKES {
+        // Clause D1. SeqCst: pairs with the host's fence between announcing that it parks and its
+        // last look at the rings: either it sees the entry, or we see that it parks.
+        fence_system(Ordering::SeqCst);
+        if region.header().host.parked.load_relaxed() != 0 {
+            let bell = &region.header().device.doorbell;
+            // A value that no other ticket stores. Release: pairs with the host's acquire load.
+            let rung = ticket.wrapping_mul(port.shards()).wrapping_add(shard).wrapping_add(1);
+            bell.store_release(rung);
+            gpu_rt::wake(bell);
+        }
     }
     Ok(tag)
 }

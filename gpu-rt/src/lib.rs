@@ -69,6 +69,6 @@ pub use kernel::Kernel;
 #[doc(hidden)]
 pub use log::__log;
 pub use time::{clock, nanosleep};
-pub use wait::{WaitWord, relax, wait_while_eq, wake};
+pub use wait::{WAKES, WaitWord, relax, wait_while_eq, wake};
 pub use warp::{active_mask, ballot, match_any, shfl, shfl_u64, sync_threads, sync_warp};
 pub use wide::{VECTORS, Wide, wide};

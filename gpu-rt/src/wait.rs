@@ -52,6 +52,10 @@ pub fn wait_while_eq(word: &impl WaitWord, value: u32, timeout_ns: u64) -> u32 {
     word.wait_while_eq(value, timeout_ns)
 }
 
+/// Whether [`wake`] wakes anybody. From a GPU it does not: while kernels run there, the host sleeps for no longer than
+/// it may leave a request.
+pub const WAKES: bool = arch::WAKES;
+
 /// Wakes the host threads that sleep on `word`, which the caller has just stored to.
 ///
 /// On the host a futex wake, shared between processes; on a GPU nothing, as the host polls there.

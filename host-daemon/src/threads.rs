@@ -111,6 +111,8 @@ fn start(name: String, f: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 
 /// A worker: poll, spin, sleep.
 fn work(inner: &Inner, index: usize) {
+    // SAFETY: lets this thread's sleeps end when they should; they would take 50 µs more each.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
     let mut idle_since = None;
     while !inner.stop.load(Ordering::Relaxed) {
         if let Progress::Worked(_) = inner.poll(index) {

@@ -262,3 +262,43 @@ fn what_runs_beside_a_launch_that_takes_too_long_is_left_alone() {
     drop(session);
     open(3);
 }
+
+/// Regions that are mapped into this process, of more than so many bytes.
+fn regions(bytes: usize) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let number = |text: &str| usize::from_str_radix(text, 16).unwrap();
+    let len = |line: &str| {
+        let (from, to) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+        number(to) - number(from)
+    };
+    maps.lines().filter(|line| line.contains("gpu-region") && len(line) > bytes).count()
+}
+
+#[test]
+fn memory_that_the_driver_does_not_let_go_of_is_kept() {
+    // Larger than those of other tests.
+    const SLOTS: u32 = 5000;
+    let bytes = SLOTS as usize * 4096;
+    let session = || builder().slots(SLOTS).build().unwrap_or_else(|e| panic!("{e}"));
+    let before = session();
+    assert_eq!(regions(bytes), 1);
+    drop(before);
+    assert_eq!(regions(bytes), 0);
+    let lost = session();
+    let failed = lost.run(&fail, one(), Args { value: 700 });
+    assert!(failed.is_err());
+    drop(lost);
+    assert_eq!(
+        regions(bytes),
+        1,
+        "the driver would copy from where it was, for who has its place next"
+    );
+}
+
+#[test]
+fn blocks_are_given_all_shared_memory_that_they_ask_for() {
+    let session = session();
+    for shared in [0, 1 << 10, 48 << 10, (48 << 10) + 4, 96 << 10] {
+        run(&session, &nothing, shared).unwrap_or_else(|e| panic!("{shared}: {e}"));
+    }
+}

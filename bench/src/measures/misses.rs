@@ -11,7 +11,7 @@ use crate::scale::Scale;
 use crate::stats::{Rounds, Side, in_turns};
 use crate::tool::FIO;
 use gpu_host::{LaunchConfig, Session, SessionBuilder};
-use gpu_kernels::probe::{Probe, random_pages, scan_pages};
+use gpu_kernels::probe::{Probe, nop_throughput, random_pages, scan_pages};
 use gpu_rt::Kernel;
 use gpufs::Stats;
 use std::path::Path;
@@ -106,7 +106,8 @@ impl Shape {
         kernel: &Kernel<Probe>,
         data: &DataFile,
     ) -> Result<f64> {
-        // A cache that nothing was ever in; but threads that have run before.
+        // A cache that nothing was ever in; but kernels that are loaded, and threads that have run before.
+        let builder = builder.preload([nop_throughput.name(), kernel.name()]);
         let probes = self.probes(builder, data)?;
         nop_rate(&probes, self.blocks * self.threads, 1)?;
         let page = u64::from(self.page);

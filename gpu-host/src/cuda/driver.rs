@@ -229,16 +229,16 @@ pub(super) unsafe fn register(base: *mut u8, len: usize) -> Result<u64, CudaErro
         )?;
         let mapped = calls::cuMemHostGetDevicePointer_v2(&raw mut address, base.cast(), 0);
         // Whoever is told of an error gives the memory up.
-        check("map host memory", mapped).inspect_err(|_| unregister(base))?;
+        check("map host memory", mapped).inspect_err(|_| drop(unregister(base)))?;
     }
     Ok(address)
 }
 
-/// Takes that back.
+/// Takes that back. If it fails the memory is to be kept for good: the driver may take it for pinned whoever has it next.
 ///
 /// # Safety
 /// No kernel uses the memory any more.
-pub(super) unsafe fn unregister(base: *mut u8) {
-    // SAFETY: the caller's promise; a context that was taken down refuses, and has let go already.
-    let _ = unsafe { calls::cuMemHostUnregister(base.cast()) };
+pub(super) unsafe fn unregister(base: *mut u8) -> Result<(), CudaError> {
+    // SAFETY: the caller's promise.
+    check("unpin host memory", unsafe { calls::cuMemHostUnregister(base.cast()) })
 }

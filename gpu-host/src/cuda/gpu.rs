@@ -23,9 +23,6 @@ use std::time::{Duration, Instant};
 
 /// Multiprocessors share rings beyond this: the daemon looks at each ring.
 const MAX_SHARDS: u32 = 32;
-/// Shared memory of a block that needs no permission, in bytes.
-const PLAIN_SHARED: usize = 48 << 10;
-
 /// Between two looks at whether kernels still run that the driver would wait for.
 const NAP: Duration = Duration::from_micros(200);
 
@@ -224,48 +221,15 @@ impl Gpu {
         let awake = self.service.get().map(Service::keep_awake);
         let mut under_way = self.under_way();
         self.alive()?;
-        if shape.shared_bytes > PLAIN_SHARED {
-            let dynamic =
-                sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: a kernel of our module; below the device's limit, which fits.
-            check("give a kernel more shared memory", unsafe {
-                calls::cuFuncSetAttribute(function.raw, dynamic, shape.shared_bytes as i32)
-            })?;
-        }
-        if let (Some(control), Some(log)) = (function.control, under_way.idle_log(call.name)) {
-            // SAFETY: this kernel does not run; the control block is its own and as long.
-            unsafe {
-                log.clear();
-                self.put(control, &log.control())?;
-            }
-        }
-        let mut args = call.args;
-        let mut parameter = args.as_mut_ptr().cast();
-        // The module was asked: the kernel takes one parameter of so many bytes, or none.
-        let parameters = if args.is_empty() { std::ptr::null_mut() } else { &raw mut parameter };
-        let (grid, block) = (shape.grid, shape.block);
         let stream = under_way.stream()?;
-        // SAFETY: a kernel of our module with as many bytes as it takes, which the driver copies; what they
-        // point to is vouched for by whoever launches.
-        let launched = unsafe {
-            calls::cuLaunchKernel(
-                function.raw,
-                grid.x,
-                grid.y,
-                grid.z,
-                block.x,
-                block.y,
-                block.z,
-                shape.shared_bytes as u32,
-                stream,
-                parameters,
-                std::ptr::null_mut(),
-            )
-        };
-        if let Err(error) = check("launch a kernel", launched) {
+        let log = under_way.idle_log(call.name);
+        // SAFETY: the kernel takes so many bytes, as the module says; what they point to is vouched for by whoever
+        // launches. The log is idle.
+        if let Err(error) = unsafe { function.begin(call.args, &shape, log, stream) } {
             under_way.give_back(stream);
             return Err(error.into());
         }
+        let (grid, block) = (shape.grid, shape.block);
         let number = under_way.begin(call.name, (grid, block), stream);
         drop(under_way);
         Ok(CudaLaunch::new(self.clone(), number, call.name, shape, stream, awake))
@@ -376,20 +340,24 @@ impl Device for Cuda {
 impl Drop for Gpu {
     fn drop(&mut self) {
         let region = self.region.take();
+        let logs = self.under_way().take_logs();
         if self.lost.get().is_some_and(|lost| lost.running) {
             // A kernel may still write to all of it.
-            std::mem::forget((region, self.under_way().take_logs()));
+            std::mem::forget((region, logs));
             return;
         }
-        let logs = self.under_way().take_logs();
-        if let Ok(_current) = self.context.enter() {
-            let of_region = region.iter().map(|region| region.base().as_ptr());
-            for base in logs.values().map(Log::base).chain(of_region) {
-                // SAFETY: launches keep us, so that none is under way.
-                unsafe { driver::unregister(base) };
-            }
-        }
-        // SAFETY: not used again. The logs and the region are dropped after this.
+        let pinned = region.iter().map(|region| region.base().as_ptr());
+        let unpinned = self.context.enter().and_then(|_current| {
+            // SAFETY: launches keep us, so that none is under way.
+            pinned
+                .chain(logs.values().map(Log::base))
+                .try_for_each(|base| unsafe { driver::unregister(base) })
+        });
+        // SAFETY: not used again.
         unsafe { ManuallyDrop::drop(&mut self.context) };
+        if unpinned.is_err() {
+            // As it may be where a kernel has taken the context down.
+            std::mem::forget((region, logs));
+        }
     }
 }

@@ -4,10 +4,15 @@ use super::calls;
 use super::driver::{self, check};
 use super::error::CudaError;
 use super::limits::KernelLimits;
+use super::log::Log;
 use crate::Module;
 use cudarc::driver::sys;
+use gpu_emu::LaunchConfig;
 use gpu_rt::device_log::SYMBOL;
 use std::ffi::CString;
+
+/// Shared memory of a block that needs no permission, in bytes: a kernel's own, and what its launch adds.
+const PLAIN_SHARED: usize = 48 << 10;
 
 /// A kernel that has been loaded. Its context unloads it.
 #[derive(Clone, Copy)]
@@ -48,6 +53,58 @@ impl Loaded {
         };
         let stack = get(A::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?;
         Ok(Loaded { raw, limits, stack, control: global(loaded, SYMBOL)? })
+    }
+
+    /// Puts a launch into a stream, with what its log needs before it. All in the current context.
+    ///
+    /// # Safety
+    /// The kernel has one parameter of as many bytes as `args`, or none if there are none, and what they point to is
+    /// what it expects. No launch of it is under way that may write to `log`, and the log is its own.
+    pub(super) unsafe fn begin(
+        &self,
+        mut args: Vec<u8>,
+        shape: &LaunchConfig,
+        log: Option<&mut Log>,
+        stream: sys::CUstream,
+    ) -> Result<(), CudaError> {
+        if shape.shared_bytes + self.limits.shared_bytes as usize > PLAIN_SHARED {
+            let dynamic =
+                sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: a function of a loaded module; below the device's limit, which fits.
+            check("give a kernel more shared memory", unsafe {
+                calls::cuFuncSetAttribute(self.raw, dynamic, shape.shared_bytes as i32)
+            })?;
+        }
+        if let (Some(control), Some(log)) = (self.control, log) {
+            // SAFETY: the caller's promise; the control block is this kernel's and as long. What is copied stays as it
+            // is, so that nobody has to wait for it.
+            let copied = unsafe {
+                log.clear();
+                let from = log.control();
+                calls::cuMemcpyHtoDAsync_v2(control, from.as_ptr().cast(), from.len(), stream)
+            };
+            check("prepare a log", copied)?;
+        }
+        let mut parameter = args.as_mut_ptr().cast();
+        let parameters = if args.is_empty() { std::ptr::null_mut() } else { &raw mut parameter };
+        let (grid, block) = (shape.grid, shape.block);
+        // SAFETY: the caller's promise; the driver copies the parameter.
+        let launched = unsafe {
+            calls::cuLaunchKernel(
+                self.raw,
+                grid.x,
+                grid.y,
+                grid.z,
+                block.x,
+                block.y,
+                block.z,
+                shape.shared_bytes as u32,
+                stream,
+                parameters,
+                std::ptr::null_mut(),
+            )
+        };
+        check("launch a kernel", launched)
     }
 }
 

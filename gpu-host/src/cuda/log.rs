@@ -6,18 +6,19 @@ use super::driver;
 use super::error::CudaError;
 use gpu_emu::{Fault, LaneId};
 use gpu_rt::Dim3;
-use gpu_rt::device_log::{Kind, Slot};
+use gpu_rt::device_log::{Control, Kind, Slot};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 /// Pages that the driver pins.
 const PAGE: usize = 4096;
+/// Bytes of the module's control block.
+pub(super) const CONTROL: usize = size_of::<Control>();
 
 /// Room for lines, known to the device.
 pub(super) struct Log {
     slots: NonNull<Slot>,
     count: usize,
-    address: u64,
     /// Lines that have been handed on.
     seen: usize,
 }
@@ -27,7 +28,8 @@ unsafe impl Send for Log {}
 
 impl Log {
     fn layout(count: usize) -> Layout {
-        Layout::array::<Slot>(count)
+        // One more, for what the control block is to say.
+        Layout::array::<Slot>(count + 1)
             .and_then(|layout| layout.align_to(PAGE))
             .expect("a log is not larger than memory")
     }
@@ -41,9 +43,15 @@ impl Log {
         let Some(slots) = NonNull::new(at.cast::<Slot>()) else {
             std::alloc::handle_alloc_error(layout)
         };
-        let mut log = Log { slots, count, address: 0, seen: 0 };
+        let log = Log { slots, count, seen: 0 };
         // SAFETY: the memory lives as long as `log`, whose owner ends the context first.
-        log.address = unsafe { driver::register(at, layout.size())? };
+        let address = unsafe { driver::register(at, layout.size())? };
+        // As `gpu_rt::device_log::Control`: address, slots, next, panicked, reserved.
+        let mut control = [0; CONTROL];
+        control[..8].copy_from_slice(&address.to_ne_bytes());
+        control[8..12].copy_from_slice(&(count as u32).to_ne_bytes());
+        // SAFETY: the place behind the slots is longer, and nobody reads it yet.
+        unsafe { slots.as_ptr().add(count).cast::<[u8; CONTROL]>().write(control) };
         Ok(log)
     }
 
@@ -52,22 +60,23 @@ impl Log {
         self.slots.as_ptr().cast()
     }
 
-    /// What the module's control word block is to say, as its bytes.
-    pub(super) fn control(&self) -> [u8; 24] {
-        // As `gpu_rt::device_log::Control`: address, slots, next, panicked, reserved.
-        let mut bytes = [0; 24];
-        bytes[..8].copy_from_slice(&self.address.to_ne_bytes());
-        bytes[8..12].copy_from_slice(&(self.count as u32).to_ne_bytes());
-        bytes
+    /// What the module's control block is to say before each launch, in memory that the driver has pinned.
+    pub(super) fn control(&self) -> &[u8; CONTROL] {
+        // SAFETY: bytes of the place behind the slots, which nobody writes after `new`.
+        unsafe { &*self.slots.as_ptr().add(self.count).cast() }
     }
 
     /// Makes room for new lines.
     ///
     /// # Safety
-    /// No kernel runs that may write any.
+    /// No kernel runs that may write any, and none has failed that has.
     pub(super) unsafe fn clear(&mut self) {
+        // Who had drawn a number has written its line: there are none behind the first empty slot.
+        let unseen = (self.seen..self.count - 1)
+            .take_while(|&number| self.slots()[number].line(number).is_some())
+            .count();
         // SAFETY: nobody else uses the slots now; zeroed ones are empty.
-        unsafe { self.slots.as_ptr().write_bytes(0, self.count) };
+        unsafe { self.slots.as_ptr().write_bytes(0, self.seen + unseen) };
         self.seen = 0;
     }
 
@@ -106,7 +115,7 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        // SAFETY: allocated so; the context that knew it is gone.
+        // SAFETY: allocated so; the driver has let go of it.
         unsafe { dealloc(self.slots.as_ptr().cast(), Log::layout(self.count)) };
     }
 }

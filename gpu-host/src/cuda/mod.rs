@@ -14,10 +14,15 @@
 //! | `log` | lines and panics of kernels |
 //! | [`copy_rate`](mod@copy_rate) | what the driver's own copies reach, for benchmarks |
 //!
-//! Each session has a context of its own, so that a kernel that traps takes no other session with it;
-//! its own session is lost, says so from then on, and a new one can be built. No call of the driver
-//! that waits for kernels is made while any might run: that is why memory is never given back to the
-//! driver before the session ends, and why a kernel that never ends costs memory and not the process.
+//! Each session has a context of its own: a kernel that traps takes that one down, its session is lost and says so from
+//! then on. Others go on and a new one can be built, as far as the driver lets them: it calls the whole process
+//! inconsistent after that.
+//!
+//! The driver may wait for kernels that run when it is asked for something else, and a session's kernels may wait for
+//! what its host program does next. So memory is never given back before the session ends; kernels are loaded while none
+//! of their session's runs; logs are prepared in the stream of their launch; and a kernel that never ends costs memory and
+//! not the process. What is left is memory beyond what a session has taken so far, in pieces of 64 MiB, and other
+//! sessions' pinned memory: what a program needs beside a server it had better build, allocate and preload before.
 
 mod calls;
 pub mod copy_rate;

@@ -267,6 +267,8 @@ pub(crate) fn wait_while_eq(word: &Word, value: u32, timeout_ns: u64) -> u32 {
     }
 }
 
+pub(crate) const WAKES: bool = true;
+
 #[cfg(all(target_os = "linux", not(loom)))]
 pub(crate) fn wake(word: &Word) {
     // SAFETY: FUTEX_WAKE only uses the address as a key; it is valid anyway.

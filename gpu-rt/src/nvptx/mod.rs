@@ -25,7 +25,7 @@ pub(crate) use atomic::{fence_device, fence_system};
 pub(crate) use mem::{LEADER_COPIES, copy, fill};
 pub(crate) use panic::log;
 pub(crate) use shared::{broadcast_block, shared_dynamic, shared_dynamic_len};
-pub(crate) use wait::{nanosleep, relax, wait_while_eq, wake};
+pub(crate) use wait::{WAKES, nanosleep, relax, wait_while_eq, wake};
 
 mod intrinsics {
     // Scalars only, so that the C ABI passes each as it is.

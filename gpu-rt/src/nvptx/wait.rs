@@ -5,10 +5,14 @@ use core::arch::asm;
 use super::{DeviceRaw32, SystemRaw32, clock};
 use crate::atomic::Ordering;
 
-/// Nanoseconds between two polls, at first and at most: an answer over the bus takes one or two
-/// microseconds, and a poll of the host's memory takes about as long as the longest nap.
+/// Nanoseconds between two polls at first.
 const FIRST_NAP: u32 = 32;
-const LONGEST_NAP: u32 = 1024;
+/// And where an answer takes no longer than it has to: over the bus one or two microseconds, as does a poll of the host's
+/// memory.
+const SHORT_NAP: u64 = 1024;
+/// Who has waited for long naps for an eighth of that, but no longer than so: thousands may wait, and their polls keep
+/// the bus from what they wait for.
+const LONGEST_NAP: u64 = 16 << 10;
 
 /// A word that can be polled.
 pub(crate) trait Poll {
@@ -39,12 +43,18 @@ pub(crate) fn wait_while_eq(word: &impl Poll, value: u32, timeout_ns: u64) -> u3
     let start = clock();
     let mut nap = FIRST_NAP;
     // Relaxed: the load after the loop is the one that counts.
-    while word.poll(Ordering::Relaxed) == value && clock().wrapping_sub(start) < timeout_ns {
+    while word.poll(Ordering::Relaxed) == value {
+        let waited = clock().wrapping_sub(start);
+        if waited >= timeout_ns {
+            break;
+        }
         nanosleep(nap);
-        nap = (nap * 2).min(LONGEST_NAP);
+        nap = (nap * 2).min((waited / 8).clamp(SHORT_NAP, LONGEST_NAP) as u32);
     }
     word.poll(Ordering::Acquire)
 }
+
+pub(crate) const WAKES: bool = false;
 
 /// The host polls.
 #[inline(always)]

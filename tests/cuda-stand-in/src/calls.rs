@@ -19,6 +19,10 @@ const NOT_FOUND: u32 = 500;
 const NOT_READY: u32 = 600;
 const STACK_ERROR: u32 = 714;
 
+/// Shared memory that a block of each kernel has of its own, and what it has with that without permission.
+const OWN_SHARED: u32 = 1024;
+const PLAIN_SHARED: u32 = 48 << 10;
+
 /// Bytes of a thread's stack: by itself, and at most.
 const PLAIN_STACK: usize = 1024;
 const MOST_STACK: usize = 512 << 10;
@@ -226,7 +230,7 @@ driver! {
     fn cuFuncGetAttribute(value: *mut c_int, attribute: u32, function: *const Function) {
         *value = match attribute {
             0 => (*function).max_threads,
-            1 => 1024,
+            1 => OWN_SHARED as c_int,
             3 => (*function).stack as c_int,
             _ => return Err(INVALID_VALUE),
         };
@@ -234,8 +238,12 @@ driver! {
     }
 
     /// Shared memory, with permission.
-    fn cuFuncSetAttribute(_function: *const Function, attribute: u32, value: c_int) {
-        if attribute == 8 && value <= 100 << 10 { Ok(()) } else { Err(INVALID_VALUE) }
+    fn cuFuncSetAttribute(function: *const Function, attribute: u32, value: c_int) {
+        if attribute != 8 || value > 100 << 10 {
+            return Err(INVALID_VALUE);
+        }
+        (*function).granted.store(value as u32, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Memory full of rubbish.
@@ -343,8 +351,12 @@ driver! {
     ) {
         let context = current()?;
         let executor = *EXECUTOR.read().expect("a pointer");
-        let Function { name, args, max_threads, stack, module } = &*function;
+        let Function { name, args, max_threads, stack, granted, module } = &*function;
         if bx * by * bz > *max_threads as u32 || *args > 0 && parameters.is_null() {
+            return Err(INVALID_VALUE);
+        }
+        let permitted = granted.load(Ordering::Relaxed).max(PLAIN_SHARED - OWN_SHARED);
+        if shared_bytes > permitted {
             return Err(INVALID_VALUE);
         }
         // What there is now, as the driver does.

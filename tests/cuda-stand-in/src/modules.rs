@@ -3,6 +3,7 @@
 use crate::ptx::Ptx;
 use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
 /// A loaded module.
@@ -21,6 +22,8 @@ pub(crate) struct Function {
     pub(crate) max_threads: i32,
     /// Bytes of a thread's stack, as far as its own text says.
     pub(crate) stack: usize,
+    /// Bytes of shared memory that launches may add by permission.
+    pub(crate) granted: AtomicU32,
     /// The module that it is of, which owns it.
     pub(crate) module: *const Module,
 }
@@ -72,7 +75,17 @@ impl Module {
             let function = |(name, args, max_threads, stack): (String, _, _, _)| {
                 let symbol = CString::new(name.as_str()).expect("PTX has no zeros");
                 let module = module.as_ptr();
-                (symbol, Box::new(Function { name, args, max_threads, stack, module }))
+                (
+                    symbol,
+                    Box::new(Function {
+                        name,
+                        args,
+                        max_threads,
+                        stack,
+                        granted: AtomicU32::new(0),
+                        module,
+                    }),
+                )
             };
             let functions = found.into_iter().map(function).collect();
             Module { ptx: OnceLock::new(), parsed, log, functions, globals }

@@ -5,6 +5,7 @@ use crate::device::net::*;
 use crate::device::{mismatches, pattern};
 use crate::host::{Backend, Bench};
 use crate::sockets::{GROUPS, Script, With, failed, op, start};
+use gpu_host::SessionBuilder;
 use gpunet::Errno;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -407,15 +408,18 @@ pub(super) fn recv_from(socket: &UdpSocket, buf: &mut [u8]) -> (usize, SocketAdd
 
 /// Two kernels that one daemon serves: what they say goes from ring to ring.
 pub fn kernels_talk_to_each_other<P: Policy>(backend: &Backend) {
-    let Some(bench) = bench::<P>(backend, 8) else { return };
+    // Loaded before any of them runs: a driver may let that wait for what runs in another session.
+    let ready = |builder: SessionBuilder| {
+        let builder = builder.cache_size(1 << 20).sockets(8).socket_ring(RING).pollers(4);
+        builder.preload([conformance_net.name()])
+    };
+    let Some(bench) = backend.session::<P>(ready) else { return };
     // A device of its own, served by the same daemon. But two devices whose time is not the clock's cannot wait
     // for each other.
     let beside = if bench.session.device().is_deterministic() {
         None
     } else {
-        backend.session::<P>(|b| {
-            b.cache_size(1 << 20).sockets(8).socket_ring(RING).pollers(4).beside(&bench.session)
-        })
+        backend.session::<P>(|builder| ready(builder).beside(&bench.session))
     };
     let other = beside.as_ref().unwrap_or(&bench);
     let linked = || {
