@@ -104,7 +104,8 @@ impl SessionBuilder {
     }
 
     /// Has these kernels compiled when the session is built, where the device compiles kernels. Others are
-    /// compiled when they are first launched, which takes seconds and waits for kernels that run.
+    /// compiled when they are first launched, which takes seconds and waits for kernels that run: those of this session,
+    /// and by a driver's choice those of others.
     pub fn preload<'a>(mut self, kernels: impl IntoIterator<Item = &'a str>) -> Self {
         self.preload.extend(kernels.into_iter().map(str::to_owned));
         self
@@ -199,7 +200,8 @@ impl SessionBuilder {
     }
 
     /// Bytes of each of a socket's two rings: what can be under way in one direction. A power of two, 4
-    /// KiB to 4 MiB. Default 64 KiB, of which only what is touched becomes memory.
+    /// KiB to 4 MiB. Default 64 KiB, of which only what is touched becomes memory; for a GPU's sessions the driver
+    /// pins all of it, 128 KiB for each socket.
     pub fn socket_ring(mut self, bytes: u32) -> Self {
         self.socket_ring = bytes;
         self
