@@ -250,6 +250,23 @@ pub enum PtxFault {
         /// The instruction.
         at: At,
     },
+    /// Warps that want different things of one barrier.
+    #[error(
+        "{lane} came to barrier {barrier} at {at}, {terms}, to which others came {before}: all name as many threads, \
+         and reduce alike or not at all"
+    )]
+    MixedBarrier {
+        /// The first thread of the warp that came later.
+        lane: LaneId,
+        /// The barrier.
+        barrier: u8,
+        /// What it wants.
+        terms: String,
+        /// What those want that came before.
+        before: String,
+        /// The instruction.
+        at: Box<At>,
+    },
     /// None of a block's threads can ever run again.
     #[error("deadlock: none of these threads can ever run again{0}")]
     Deadlock(Standing),

@@ -289,7 +289,7 @@ impl Warp {
                 }
                 Code::Barrier(barrier) => {
                     self.park(mask, pc);
-                    return self.arrive(cpu, inst, barrier, mask, base, pc);
+                    return self.come(cpu, inst, barrier, mask, base, pc);
                 }
                 Code::Meet(_) => {
                     self.park(mask, pc);
@@ -415,9 +415,9 @@ impl Warp {
     fn exit(&mut self, cpu: &mut Cpu<'_>, mask: u32, pc: u32) -> Result<Stop, Failure> {
         self.park(mask, pc);
         self.live &= !mask;
-        cpu.barriers.leave(mask.count_ones());
+        cpu.barriers.leave(mask.count_ones(), self.live == 0);
         self.nobody_waits_for_gone(cpu, mask)?;
-        Ok(Stop::Exited)
+        Ok(self.arrive(cpu)?.unwrap_or(Stop::Exited))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A warp: registers, local memory and a program counter for each lane.
 
-use super::barrier::Barriers;
+use super::barrier::{Arrival, Barriers};
 use super::block::SharedMemory;
 use crate::error::Fault;
 use crate::ptx::check::Checker;
@@ -22,8 +22,8 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 pub(super) enum Wait {
     /// Nothing.
     Nothing,
-    /// For the barrier of this number.
-    Barrier(u8),
+    /// At a barrier of the block.
+    Barrier(Arrival),
     /// For the lanes of this mask.
     Meet(u32),
 }
