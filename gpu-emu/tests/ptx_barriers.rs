@@ -114,3 +114,31 @@ fn reductions_are_over_the_threads_that_there_are() {
         setp.eq.u32 %p2, %r0, 47; barrier.red.or.pred %p3, 2, !%p2; @%p3 add.s64 %rd0, %rd0, 1000;";
     assert_eq!(run(all, 48).unwrap(), vec![1140; 48]);
 }
+
+#[test]
+fn lanes_that_meet_do_the_same() {
+    // Odd lanes come to one instruction, even ones to another.
+    let apart = |one: &str, other: &str| {
+        run(
+            &format!(
+                "and.b32 %r1, %r0, 1; setp.eq.u32 %p1, %r1, 0; setp.lt.u32 %p2, %r0, 40; mov.b64 %rd1, 3; mov.b64 %rd0, 0;\n\
+                 @%p1 bra EVEN; {one} bra.uni END;\n EVEN: {other}\n END:"
+            ),
+            32,
+        )
+    };
+    for (one, other) in [
+        ("vote.sync.any.pred %p3, %p2, -1;", "vote.sync.all.pred %p3, %p2, -1;"),
+        ("vote.sync.ballot.b32 %r2, %p2, -1;", "vote.sync.uni.pred %p3, %p2, -1;"),
+        ("shfl.sync.up.b32 %r2, %r0, 0, 0, -1;", "shfl.sync.idx.b32 %r2, %r0, 0, 31, -1;"),
+        ("match.any.sync.b32 %r2, %r1, -1;", "match.any.sync.b64 %r2, %rd1, -1;"),
+        ("match.any.sync.b32 %r2, %r1, -1;", "match.all.sync.b32 %r2, %r1, -1;"),
+        ("bar.warp.sync -1;", "vote.sync.any.pred %p3, %p2, -1;"),
+    ] {
+        let fault = apart(one, other).unwrap_err();
+        assert!(matches!(fault, Fault::Ptx(PtxFault::Mismatch { .. })), "{one} {other}: {fault}");
+        for same in [one, other] {
+            apart(same, same).unwrap_or_else(|e| panic!("{same}: {e}"));
+        }
+    }
+}

@@ -165,7 +165,7 @@ pub(super) struct Barrier {
     pub(super) reduction: Option<Vote>,
 }
 
-/// What lanes that meet exchange.
+/// What lanes that meet exchange: all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meet {
     /// Nothing.
@@ -174,25 +174,12 @@ pub(super) enum Meet {
     Vote(Vote),
     /// `a`, from the lane that `b` and `c` say; predicate `imm - 1` says whether there is one.
     Shuffle(Shuffle),
-    /// Which lanes have the same `a`.
-    MatchAny,
+    /// Which lanes have the same `a`, of so many bits.
+    MatchAny { bits: u8 },
     /// Whether all have the same `a`; predicate `imm - 1` too.
-    MatchAll,
+    MatchAll { bits: u8 },
     /// A value of all `a`.
     Reduce(AtomicOp),
-}
-
-impl Meet {
-    /// What it is called in messages.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Meet::Sync => "bar.warp.sync",
-            Meet::Vote(_) => "vote.sync",
-            Meet::Shuffle(_) => "shfl.sync",
-            Meet::MatchAny | Meet::MatchAll => "match.sync",
-            Meet::Reduce(_) => "redux.sync",
-        }
-    }
 }
 
 /// What comes of predicates of many threads.

@@ -36,7 +36,7 @@ impl Warp {
             let same = same.collect::<Vec<_>>().into_iter().fold(0u32, |m, lane| m | 1 << lane);
             left &= !same;
             self.check_mask(cpu, same, mask, pc)?;
-            // Those who came before, at this instruction or another of its kind.
+            // Those who came before, at this instruction or another like it.
             let earlier = bits(self.waiting & mask)
                 .filter(|&lane| self.wait[lane] == Wait::Meet(mask))
                 .fold(0u32, |mask, lane| mask | 1 << lane);
@@ -73,11 +73,10 @@ impl Warp {
             let lane = self.id(cpu, leader);
             return Err(failure(PtxFault::ExitedInMask { lane, mask, gone, at: at() }));
         }
-        let kind = self.meeting(cpu, leader).1.map(Meet::name);
+        let meet = self.meeting(cpu, leader).1;
         for other in bits(self.waiting & mask) {
             let Wait::Meet(other_mask) = self.wait[other] else { continue };
-            let other_kind = self.meeting(cpu, other).1.map(Meet::name);
-            if other_mask != mask || other_kind != kind {
+            if other_mask != mask || self.meeting(cpu, other).1 != meet {
                 return Err(failure(PtxFault::Mismatch {
                     lane: self.id(cpu, leader),
                     at: Box::new(at()),
@@ -133,10 +132,9 @@ impl Warp {
                     Vote::Ballot => holds.into(),
                 }; LANES];
             }
-            Meet::Shuffle(_) => {
+            Meet::Shuffle(how) => {
                 for lane in bits(mask) {
-                    let (inst, meet) = self.meeting(cpu, lane);
-                    let Some(Meet::Shuffle(how)) = meet else { continue };
+                    let inst = self.meeting(cpu, lane).0;
                     let (b, c) = (self.read(cpu, lane, inst.b), self.read(cpu, lane, inst.c));
                     let (from, inside) = source_lane(how, lane as u32, b as u32, c as u32);
                     if mask >> from & 1 == 0 {
@@ -149,13 +147,13 @@ impl Warp {
                     predicates[lane] = inside.into();
                 }
             }
-            Meet::MatchAny => {
+            Meet::MatchAny { .. } => {
                 for lane in bits(mask) {
                     let same = bits(mask).filter(|&other| values[other] == values[lane]);
                     results[lane] = same.fold(0, |mask, lane| mask | 1 << lane);
                 }
             }
-            Meet::MatchAll => {
+            Meet::MatchAll { .. } => {
                 let all = bits(mask).all(|lane| values[lane] == values[leader]);
                 results = [if all { mask.into() } else { 0 }; LANES];
                 predicates = [all.into(); LANES];

@@ -217,11 +217,11 @@ impl<'a> Lowering<'_, 'a> {
                 };
                 (Meet::Shuffle(shuffle), Type::B32, 3)
             }
-            ("match", ["any", "sync", ty @ ("b32" | "b64")]) => {
-                (Meet::MatchAny, self.ty(Some(ty))?, 1)
-            }
-            ("match", ["all", "sync", ty @ ("b32" | "b64")]) => {
-                (Meet::MatchAll, self.ty(Some(ty))?, 1)
+            ("match", [how @ ("any" | "all"), "sync", ty @ ("b32" | "b64")]) => {
+                let ty = self.ty(Some(ty))?;
+                let bits = ty.bits() as u8;
+                let any = *how == "any";
+                (if any { Meet::MatchAny { bits } } else { Meet::MatchAll { bits } }, ty, 1)
             }
             ("redux", ["sync", how, ty @ ("u32" | "s32" | "b32")]) => {
                 let op = match (*how, *ty) {
