@@ -151,6 +151,8 @@ pub(super) enum AtomicOp {
     /// Counts down from `b`, and from `b` again after zero.
     Decrement,
     AddFloat,
+    /// The same in single precision, where subnormal numbers are zero.
+    AddFlushed,
 }
 
 /// A barrier of the block.

@@ -53,9 +53,9 @@ pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
             };
             (3, Some(map))
         }
-        // What a division by zero gives is left open; GPUs give all ones, and the dividend.
+        // What a division by zero gives is left open; GPUs give all ones.
         ("div", []) => (2, integers!(ty, |a, b| if b == 0 { !0 } else { a.wrapping_div(b) })),
-        ("rem", []) => (2, integers!(ty, |a, b| if b == 0 { a } else { a.wrapping_rem(b) })),
+        ("rem", []) => (2, integers!(ty, |a, b| if b == 0 { !0 } else { a.wrapping_rem(b) })),
         ("min", []) => (2, integers!(ty, |a, b| a.min(b))),
         ("max", []) => (2, integers!(ty, |a, b| a.max(b))),
         ("neg", []) => (1, words!(ty, |a| a.wrapping_neg())),
@@ -102,7 +102,7 @@ pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
         }
         _ => return None,
     };
-    Some(Alu { map: map?, count, operands })
+    Some(Alu { map: map?, count, operands, flushes: false })
 }
 
 /// The carry out of a sum of three, and the borrow out of a difference.

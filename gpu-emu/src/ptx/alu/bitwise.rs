@@ -60,7 +60,7 @@ pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
         ("shf", [direction, mode]) if ty == Type::B32 => (3, funnel(direction, mode)),
         _ => return None,
     };
-    Some(Alu { map: map?, count, operands })
+    Some(Alu { map: map?, count, operands, flushes: false })
 }
 
 // Amounts beyond the width shift everything out.

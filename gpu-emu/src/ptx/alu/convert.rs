@@ -1,5 +1,6 @@
 //! Conversions between types.
 
+use super::float::{Float, flush};
 use super::{by_type, map};
 use crate::ptx::row::Map;
 use crate::ptx::syntax::Type;
@@ -20,6 +21,31 @@ fn mask(bits: u32) -> u64 {
     u64::MAX >> (64 - bits)
 }
 
+/// What a conversion's modifiers say.
+#[derive(Clone, Copy)]
+struct How<'a> {
+    rounding: Option<&'a str>,
+    saturates: bool,
+    flushes: bool,
+}
+
+impl<'a> How<'a> {
+    fn new(modifiers: &[&'a str]) -> Option<How<'a>> {
+        let mut how = How { rounding: None, saturates: false, flushes: false };
+        for &modifier in modifiers {
+            match modifier {
+                "sat" if !how.saturates => how.saturates = true,
+                "ftz" if !how.flushes => how.flushes = true,
+                "rn" | "rni" | "rzi" | "rmi" | "rpi" if how.rounding.is_none() => {
+                    how.rounding = Some(modifier);
+                }
+                _ => return None,
+            }
+        }
+        Some(how)
+    }
+}
+
 /// The steps from `from` to `to`, and on to a register of `width` bits, which keeps the sign of a
 /// signed type. Nothing for what is not supported.
 pub(in crate::ptx) fn convert(
@@ -28,22 +54,17 @@ pub(in crate::ptx) fn convert(
     from: Type,
     width: u32,
 ) -> Option<Vec<Step>> {
-    let mut rounding = None;
-    let mut saturate = false;
-    for &modifier in modifiers {
-        match modifier {
-            "sat" => saturate = true,
-            "ftz" => {}
-            "rn" | "rni" | "rzi" | "rmi" | "rpi" if rounding.is_none() => rounding = Some(modifier),
-            _ => return None,
-        }
-    }
-    if matches!(to, Type::Pred) || matches!(from, Type::Pred) {
+    let how = How::new(modifiers)?;
+    let has = |ty| to == ty || from == ty;
+    let number = |ty: Type| ty.is_float() || ty.is_integer();
+    if !number(to) || !number(from) || how.flushes && !has(Type::F32) {
         return None;
     }
     let mut steps = match (to.is_float(), from.is_float()) {
-        (false, false) if rounding.is_none() => integers(saturate, to, from),
-        (true, false) if rounding == Some("rn") && !saturate => {
+        (false, false) if how.rounding.is_none() && !(how.saturates && to == from) => {
+            integers(how.saturates, to, from)
+        }
+        (true, false) if how.rounding == Some("rn") && !how.saturates => {
             // A narrow number first becomes one of 64 bits.
             let mut steps =
                 integers(false, if from.is_signed() { Type::S64 } else { Type::U64 }, from);
@@ -56,13 +77,19 @@ pub(in crate::ptx) fn convert(
             return Some(steps);
         }
         (false, true) => {
-            let mut steps = vec![Step::new(round(rounding?, from)?)];
+            let mut steps = vec![Step::new(round(how.rounding?, from)?)];
             steps.push(Step::new(truncate(to, from)?));
             steps
         }
-        (true, true) => return floats(rounding, saturate, to, from),
+        (true, true) => floats(how, to, from)?,
         _ => return None,
     };
+    if how.flushes && from == Type::F32 {
+        steps.insert(0, Step::new(flush()));
+    }
+    if how.flushes && to == Type::F32 {
+        steps.push(Step::new(flush()));
+    }
     if to.is_signed() && to.bits() < width {
         steps.push(sign_extension(to.bits(), width));
     }
@@ -124,16 +151,21 @@ fn round(rounding: &str, ty: Type) -> Option<Map> {
     }
 }
 
-/// From a whole number in a floating-point type; what does not fit becomes the nearest that does.
+/// From a whole number in a floating-point type; what does not fit becomes the nearest that does. What is
+/// no number becomes zero if both types have at most 32 bits, else the highest bit alone.
 fn truncate(to: Type, from: Type) -> Option<Map> {
     macro_rules! to {
-        ($t:ident) => {
-            by_type!(from, [F32 => f32, F64 => f64], |a| a as $t)
-        };
+        ($t:ident) => {{
+            const HIGHEST: $t = 1 << ($t::BITS - 1);
+            match from {
+                Type::F32 if $t::BITS < 64 => Some(map!(|a: f32| a as $t)),
+                _ => by_type!(from, [F32 => f32, F64 => f64], |a| if a.is_nan() { HIGHEST } else { a as $t }),
+            }
+        }};
     }
     match to {
-        Type::U8 => by_type!(from, [F32 => f32, F64 => f64], |a| u16::from(a as u8)),
-        Type::S8 => by_type!(from, [F32 => f32, F64 => f64], |a| u16::from(a as i8 as u8)),
+        Type::U8 => to!(u8),
+        Type::S8 => to!(i8),
         Type::U16 => to!(u16),
         Type::U32 => to!(u32),
         Type::U64 => to!(u64),
@@ -144,26 +176,19 @@ fn truncate(to: Type, from: Type) -> Option<Map> {
     }
 }
 
-fn floats(rounding: Option<&str>, saturate: bool, to: Type, from: Type) -> Option<Vec<Step>> {
+fn floats(how: How<'_>, to: Type, from: Type) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
-    match rounding {
-        None | Some("rn") => {}
-        Some(integral) => steps.push(Step::new(round(integral, from)?)),
-    }
-    match (to, from) {
-        (Type::F64, Type::F32) => steps.push(Step::new(map!(|a: f32| f64::from(a)))),
-        (Type::F32, Type::F64) if rounding.is_some() => {
-            steps.push(Step::new(map!(|a: f64| a as f32)));
+    match (to, from, how.rounding) {
+        (Type::F64, Type::F32, None) => steps.push(Step::new(map!(|a: f32| f64::from(a)))),
+        (Type::F32, Type::F64, Some("rn")) => {
+            steps.push(Step::new(map!(|a: f64| (a as f32).result())));
         }
-        _ if to == from => {}
+        (_, _, Some(integral)) if to == from => steps.push(Step::new(round(integral, from)?)),
+        (_, _, None) if to == from => steps.push(Step::new(map!(|a: u64| a))),
         _ => return None,
     }
-    if saturate {
-        let map = by_type!(to, [F32 => f32, F64 => f64], |a| if a.is_nan() { 0.0 } else { a.clamp(0.0, 1.0) });
-        steps.push(Step::new(map?));
-    }
-    if steps.is_empty() {
-        steps.push(Step::new(map!(|a: u64| a)));
+    if how.saturates {
+        steps.push(Step::new(by_type!(to, [F32 => f32, F64 => f64], |a| a.saturated())?));
     }
     Some(steps)
 }

@@ -12,6 +12,7 @@ use super::syntax::Type;
 
 pub(super) use compare::{combine, compare};
 pub(super) use convert::convert;
+pub(super) use float::{Float, flush, flushed};
 
 /// A computation, and the types that numbers among its operands have.
 #[derive(Clone, Copy)]
@@ -19,6 +20,13 @@ pub(super) struct Alu {
     pub(super) map: Map,
     pub(super) count: usize,
     pub(super) operands: [Type; 4],
+    /// Whether subnormal operands and results are zero.
+    pub(super) flushes: bool,
+}
+
+/// Whether modifiers are some of those that there may be, none twice.
+fn some_of(modifiers: &[&str], known: &[&str]) -> bool {
+    modifiers.iter().enumerate().all(|(n, m)| known.contains(m) && !modifiers[..n].contains(m))
 }
 
 /// The computation that an instruction's name, its modifiers and its type say; the type is the last
@@ -56,6 +64,8 @@ macro_rules! values {
 
 values! {
     bool: |b| b & 1 != 0, |v| v.into();
+    u8: |b| b as u8, |v| v.into();
+    i8: |b| b as i8, |v| u64::from(v as u8);
     u16: |b| b as u16, |v| v.into();
     u32: |b| b as u32, |v| v.into();
     u64: |b| b, |v| v;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use super::access::{Kind, Reach};
 use super::warp::{Cpu, Failure, Warp};
+use crate::ptx::alu::{Float, flushed};
 use crate::ptx::code::{Atomic, AtomicOp, Inst, Order};
 use crate::ptx::fault::Illegal;
 use crate::ptx::row::{Lanes, bits};
@@ -23,25 +24,21 @@ impl Warp {
         let mut touched = [u64::MAX; 2];
         for lane in bits(lanes.mask) {
             let address = lanes.get(inst.a, lane).wrapping_add_signed(inst.imm);
-            let found = self.locate(cpu, lane, address, reach);
-            let pointer = match found {
+            let found = match self.locate(cpu, lane, address, reach) {
                 Ok((_, Window::Local(..))) => Err(Illegal::AtomicLocal),
-                Ok((pointer, Window::Global)) => {
-                    // Lanes mostly hit one word, or words in order: an upper bound else.
-                    if !touched.contains(&(address >> 5)) {
-                        touched = [address >> 5, touched[0]];
-                        cpu.counts.sectors += 1;
-                    }
-                    Ok(pointer)
-                }
-                Ok((pointer, _)) => Ok(pointer),
-                Err(why) => Err(why),
+                found => found,
             };
-            let pointer = match pointer {
-                Ok(pointer) => pointer,
+            let (pointer, window) = match found {
+                Ok(found) => found,
                 Err(why) => return Err(self.illegal(cpu, lane, address, bytes, pc, why)),
             };
+            // Lanes mostly hit one word, or words in order: an upper bound else.
+            if window == Window::Global && !touched.contains(&(address >> 5)) {
+                touched = [address >> 5, touched[0]];
+                cpu.counts.sectors += 1;
+            }
             let (b, c) = (lanes.get(inst.b, lane), lanes.get(inst.c, lane));
+            let atomic = Atomic { op: as_done_in(window, atomic), ..atomic };
             // SAFETY: `locate` found it good for the bytes of the access, and aligned to them; the
             // host's threads access such words atomically.
             let old = unsafe { modify(pointer, atomic, b, c) };
@@ -49,6 +46,14 @@ impl Warp {
         }
         cpu.counts.atomics += u64::from(lanes.mask.count_ones());
         Ok(())
+    }
+}
+
+/// Sums in single precision flush in global memory, and there alone.
+fn as_done_in(window: Window, atomic: Atomic) -> AtomicOp {
+    match (window, atomic) {
+        (Window::Global, Atomic { op: AtomicOp::AddFloat, bytes: 4, .. }) => AtomicOp::AddFlushed,
+        _ => atomic.op,
     }
 }
 
@@ -65,10 +70,8 @@ fn orderings(order: Order) -> (Ordering, Ordering) {
 
 /// What a word becomes.
 pub(super) fn combine(op: AtomicOp, bytes: u8, old: u64, b: u64, c: u64) -> u64 {
-    let float = |old: u64, b: u64| match bytes {
-        4 => u64::from((f32::from_bits(old as u32) + f32::from_bits(b as u32)).to_bits()),
-        _ => (f64::from_bits(old) + f64::from_bits(b)).to_bits(),
-    };
+    let single = |bits: u64| f32::from_bits(bits as u32);
+    let sum = |a: f32, b: f32| (a + b).result();
     let signed = |value: u64| match bytes {
         4 => i64::from(value as i32),
         _ => value as i64,
@@ -98,7 +101,12 @@ pub(super) fn combine(op: AtomicOp, bytes: u8, old: u64, b: u64, c: u64) -> u64 
                 old - 1
             }
         }
-        AtomicOp::AddFloat => return float(old, b),
+        AtomicOp::AddFloat if bytes == 4 => sum(single(old), single(b)).into(),
+        AtomicOp::AddFloat => (f64::from_bits(old) + f64::from_bits(b)).to_bits(),
+        AtomicOp::AddFlushed => {
+            let bits = sum(flushed(single(old)), flushed(single(b)));
+            flushed(f32::from_bits(bits)).to_bits().into()
+        }
     };
     if bytes == 4 { new & u64::from(u32::MAX) } else { new }
 }

@@ -129,9 +129,22 @@ impl<'a> Lowering<'_, 'a> {
         let mut slots = [Slot::NONE; 4];
         for ((slot, operand), ty) in slots.iter_mut().zip(sources).zip(alu.operands) {
             *slot = self.source(operand, ty)?;
+            if alu.flushes {
+                *slot = self.flushed(*slot)?;
+            }
         }
         self.emit_map(alu.map, d, slots);
+        if alu.flushes {
+            self.emit_map_part(alu::flush(), d, [d, Slot::NONE, Slot::NONE, Slot::NONE]);
+        }
         Ok(())
+    }
+
+    /// An operand of an instruction with `.ftz`.
+    fn flushed(&mut self, a: Slot) -> Result<Slot, PtxError> {
+        let d = self.scratch()?;
+        self.emit_map_part(alu::flush(), d, [a, Slot::NONE, Slot::NONE, Slot::NONE]);
+        Ok(d)
     }
 
     fn emit_map(&mut self, map: Map, d: Slot, [a, b, c, e]: [Slot; 4]) {
@@ -330,8 +343,10 @@ impl<'a> Lowering<'_, 'a> {
         operands: &[Operand<'a>],
     ) -> Result<(), PtxError> {
         let ty = self.ty(modifiers.last())?;
-        let how: Vec<&str> =
-            modifiers[..modifiers.len() - 1].iter().copied().filter(|&m| m != "ftz").collect();
+        let (flushes, how) = without_ftz(&modifiers[..modifiers.len() - 1]);
+        if flushes && ty != Type::F32 {
+            return self.unsupported("`.ftz`");
+        }
         let (how, combined) = match how[..] {
             [how] => (how, None),
             [how, with] => match alu::combine(with) {
@@ -355,7 +370,10 @@ impl<'a> Lowering<'_, 'a> {
             Operand::Name { name, offset: 0 } => (self.predicate(name)?, None),
             _ => return self.malformed("the result goes to a predicate"),
         };
-        let (a, b) = (self.source(&operands[1], ty)?, self.source(&operands[2], ty)?);
+        let (mut a, mut b) = (self.source(&operands[1], ty)?, self.source(&operands[2], ty)?);
+        if flushes {
+            (a, b) = (self.flushed(a)?, self.flushed(b)?);
+        }
         if combined.is_none() && q.is_none() {
             self.emit_map(compare, p, [a, b, Slot::NONE, Slot::NONE]);
             return Ok(());
@@ -418,12 +436,18 @@ impl<'a> Lowering<'_, 'a> {
 
     /// `slct.u32.s32 d, a, b, c`: a where c is not negative, else b.
     fn select(&mut self, modifiers: &[&str], operands: &[Operand<'a>]) -> Result<(), PtxError> {
-        let how: Vec<&str> = modifiers.iter().copied().filter(|&m| m != "ftz").collect();
+        let (flushes, how) = without_ftz(modifiers);
         let [ty, by] = how[..] else { return self.unsupported("") };
         let (ty, by) = (self.ty(Some(&ty))?, self.ty(Some(&by))?);
+        if flushes && by != Type::F32 {
+            return self.unsupported("`.ftz`");
+        }
         let [d, a, b, c] = self.operands(operands)?;
         let (d, _) = self.destination(d)?;
-        let (a, b, c) = (self.source(a, ty)?, self.source(b, ty)?, self.source(c, by)?);
+        let (a, b, mut c) = (self.source(a, ty)?, self.source(b, ty)?, self.source(c, by)?);
+        if flushes {
+            c = self.flushed(c)?;
+        }
         let (Some(compare), Type::S32 | Type::F32) = (alu::compare("ge", by), by) else {
             return self.unsupported("");
         };
@@ -434,6 +458,12 @@ impl<'a> Lowering<'_, 'a> {
         self.emit_map(select, d, [a, b, predicate, Slot::NONE]);
         Ok(())
     }
+}
+
+/// Whether `.ftz` is among modifiers, and the others.
+fn without_ftz<'m>(modifiers: &[&'m str]) -> (bool, Vec<&'m str>) {
+    let others: Vec<&str> = modifiers.iter().copied().filter(|&m| m != "ftz").collect();
+    (others.len() < modifiers.len(), others)
 }
 
 /// Whether an instruction that does the same with all the modifiers it may have has no others. Every

@@ -70,6 +70,10 @@ impl Type {
         matches!(self, Type::S8 | Type::S16 | Type::S32 | Type::S64)
     }
 
+    pub(in crate::ptx) fn is_integer(self) -> bool {
+        self.is_signed() || matches!(self, Type::U8 | Type::U16 | Type::U32 | Type::U64)
+    }
+
     pub(in crate::ptx) fn is_float(self) -> bool {
         matches!(self, Type::F32 | Type::F64)
     }
