@@ -171,6 +171,12 @@ fn bits() {
         let second = if n >= 16 { 0x1100 } else { 0 };
         second | if n & 8 != 0 { 0 } else { lowest }
     });
+    computes(&wide("prmt.b32.f4e %r1, 0x33221100, 0x77665544, %r0;"), |n| {
+        (0x7766_5544_3322_1100 >> (8 * (n & 3))) & 0xffff_ffff
+    });
+    computes(&wide("prmt.b32.ecl %r1, 0x33221100, 0, %r0;"), |n| {
+        [0x3322_1100, 0x3322_1111, 0x3322_2222, 0x3333_3333][(n & 3) as usize]
+    });
     computes(&wide("lop3.b32 %r1, %r0, 12, 10, 0x96;"), |n| n ^ 12 ^ 10);
     computes(&wide("shf.l.wrap.b32 %r1, 0x80000000, 1, %r0;"), |n| {
         ((0x1_8000_0000u64 << n) >> 32) & 0xffff_ffff

@@ -50,6 +50,105 @@ fn modifiers_that_mean_something_else_are_named() {
     }
 }
 
+/// Whether a body is an error that names its line.
+fn is_named(body: &str) -> bool {
+    let error = Module::parse(&kernel(&format!("{body};\nL:"))).err();
+    matches!(
+        error,
+        Some(PtxError::Unsupported { line: LINE, .. } | PtxError::Malformed { line: LINE, .. })
+    )
+}
+
+#[test]
+fn instructions_have_their_types_and_no_others() {
+    for wrong in [
+        "add.b32 %r1, %r2, %r3",
+        "mul.lo.b64 %rd1, %rd2, %rd3",
+        "mad.lo.b32 %r1, %r2, %r3, %r4",
+        "min.b32 %r1, %r2, %r3",
+        "div.b32 %r1, %r2, %r3",
+        "neg.u32 %r1, %r2",
+        "addc.b32 %r1, %r2, %r3",
+        "and.u32 %r1, %r2, %r3",
+        "not.s32 %r1, %r2",
+        "cnot.u32 %r1, %r2",
+        "shl.u32 %r1, %r2, %r3",
+        "bfi.u32 %r1, %r2, %r3, 0, 8",
+        "lop3.b32 %r1, %r2, %r3, %r4, %r5",
+        "lop3.b32 %r1, %r2, %r3, %r4, 256",
+        "mov.b8 %r1, %r2",
+        "selp.b8 %r1, %r2, %r3, %p1",
+        "slct.b8.s32 %r1, %r2, %r3, %r4",
+        "setp.lt.b32 %p1, %r2, %r3",
+        "setp.lo.s32 %p1, %r2, %r3",
+        "setp.eq.pred %p1, %p2, %p3",
+        "set.eq.b32.u32 %r1, %r2, %r3",
+        "cvt.b32.u32 %r1, %r2",
+        "cvt.sat.u32.u32 %r1, %r2",
+        "cvt.rn.f64.f32 %fd1, %f2",
+        "cvt.rzi.f32.f64 %f1, %fd2",
+        "atom.global.and.u32 %r1, [%rd9], %r2",
+        "atom.global.add.s64 %rd1, [%rd9], %rd2",
+        "atom.global.inc.u64 %rd1, [%rd9], %rd2",
+        "atom.global.min.b32 %r1, [%rd9], %r2",
+        "vote.sync.any.b32 %r1, %p1, -1",
+        "vote.sync.ballot.pred %p1, %p2, -1",
+        "redux.sync.add.b32 %r1, %r2, -1",
+        "redux.sync.and.u32 %r1, %r2, -1",
+    ] {
+        assert!(is_named(wrong), "{wrong}");
+    }
+}
+
+#[test]
+fn instructions_have_their_modifiers_and_no_others() {
+    for wrong in [
+        "fma.f32 %f1, %f1, %f2, %f3",
+        "div.f32 %f1, %f1, %f2",
+        "sqrt.f32 %f1, %f1",
+        "rsqrt.rn.f32 %f1, %f1",
+        "sin.full.f32 %f1, %f1",
+        "add.approx.f32 %f1, %f1, %f2",
+        "add.rn.rn.f32 %f1, %f1, %f2",
+        "min.rn.f32 %f1, %f1, %f2",
+        "add.ftz.f64 %fd1, %fd1, %fd2",
+        "mul.rn.sat.f64 %fd1, %fd1, %fd2",
+        "setp.eq.ftz.u32 %p1, %r1, %r2",
+        "slct.ftz.u32.s32 %r1, %r2, %r3, %r4",
+        "cvt.rzi.ftz.s32.f64 %r1, %fd1",
+        "ld.acquire.global.u32 %r1, [%rd9]",
+        "ld.gpu.u32 %r1, [%rd9]",
+        "ld.weak.gpu.u32 %r1, [%rd9]",
+        "ld.volatile.gpu.u32 %r1, [%rd9]",
+        "ld.relaxed.acquire.gpu.u32 %r1, [%rd9]",
+        "ld.relaxed.gpu.sys.u32 %r1, [%rd9]",
+        "ld.relaxed.gpu.local.u32 %r1, [0]",
+        "ld.relaxed.gpu.cg.u32 %r1, [%rd9]",
+        "ld.global.shared.u32 %r1, [%rd9]",
+        "ld.wb.u32 %r1, [%rd9]",
+        "ld.nc.u32 %r1, [%rd9]",
+        "ld.global.nc.cv.u32 %r1, [%rd9]",
+        "ldu.shared.u32 %r1, [word]",
+        "st.const.u32 [%rd9], %r1",
+        "st.global.nc.u32 [%rd9], %r1",
+        "st.ca.u32 [%rd9], %r1",
+        "atom.sc.gpu.add.u32 %r1, [%rd9], 1",
+        "atom.local.add.u32 %r1, [%rd9], 1",
+        "atom.volatile.add.u32 %r1, [%rd9], 1",
+        "atom.add.global.max.u32 %r1, [%rd9], 1",
+        "red.exch.b32 [%rd9], 1",
+        "red.cas.b32 [%rd9], 1, 2",
+        "red.acquire.gpu.add.u32 [%rd9], 1",
+        "bar.sync.aligned 0",
+        "barrier.warp.sync -1",
+        "vote.sync.any.pred %p1|%p2, %p3, -1",
+        "match.any.sync.b32 %r1|%p2, %r3, -1",
+        "isspacep.const %p1, %rd1",
+    ] {
+        assert!(is_named(wrong), "{wrong}");
+    }
+}
+
 #[test]
 fn operands_too_many_or_too_few_are_named() {
     for wrong in ["fence.sc.gpu %r1", "trap 1", "ret %r1", "exit 1", "prefetch.L1", "pmevent 1, 2"]

@@ -1,6 +1,6 @@
 //! Whole numbers: sums, products, quotients.
 
-use super::{Alu, by_type, integers, map, words};
+use super::{Alu, by_type, integers, map, numbers};
 use crate::ptx::syntax::Type;
 
 /// The type that is twice as wide.
@@ -13,14 +13,25 @@ fn wide(ty: Type) -> Type {
     }
 }
 
+/// A computation on two integers and a carry.
+macro_rules! with_carry {
+    ($ty:expr, |$a:ident, $b:ident, $c:ident| $result:expr) => {
+        match $ty {
+            Type::U32 | Type::S32 => Some(map!(|$a: u32, $b: u32, $c: bool| $result)),
+            Type::U64 | Type::S64 => Some(map!(|$a: u64, $b: u64, $c: bool| $result)),
+            _ => None,
+        }
+    };
+}
+
 pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
     let mut operands = [ty; 4];
     let (count, map) = match (name, modifiers) {
-        ("add", []) => (2, words!(ty, |a, b| a.wrapping_add(b))),
-        ("sub", []) => (2, words!(ty, |a, b| a.wrapping_sub(b))),
+        ("add", []) => (2, numbers!(ty, |a, b| a.wrapping_add(b))),
+        ("sub", []) => (2, numbers!(ty, |a, b| a.wrapping_sub(b))),
         ("add", ["sat"]) => (2, by_type!(ty, [S32 => i32], |a, b| a.saturating_add(b))),
         ("sub", ["sat"]) => (2, by_type!(ty, [S32 => i32], |a, b| a.saturating_sub(b))),
-        ("mul", ["lo"]) => (2, words!(ty, |a, b| a.wrapping_mul(b))),
+        ("mul", ["lo"]) => (2, numbers!(ty, |a, b| a.wrapping_mul(b))),
         ("mul", ["hi"]) => (2, high(ty)),
         ("mul", ["wide"]) => {
             let map = match ty {
@@ -32,7 +43,7 @@ pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
             };
             (2, Some(map))
         }
-        ("mad", ["lo"]) => (3, words!(ty, |a, b, c| a.wrapping_mul(b).wrapping_add(c))),
+        ("mad", ["lo"]) => (3, numbers!(ty, |a, b, c| a.wrapping_mul(b).wrapping_add(c))),
         ("mad", ["hi"]) => (3, high_and_add(ty)),
         ("mad", ["wide"]) => {
             operands[2] = wide(ty);
@@ -58,7 +69,9 @@ pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
         ("rem", []) => (2, integers!(ty, |a, b| if b == 0 { !0 } else { a.wrapping_rem(b) })),
         ("min", []) => (2, integers!(ty, |a, b| a.min(b))),
         ("max", []) => (2, integers!(ty, |a, b| a.max(b))),
-        ("neg", []) => (1, words!(ty, |a| a.wrapping_neg())),
+        ("neg", []) => {
+            (1, by_type!(ty, [S16 => i16, S32 => i32, S64 => i64], |a| a.wrapping_neg()))
+        }
         ("abs", []) => {
             (1, by_type!(ty, [S16 => i16, S32 => i32, S64 => i64], |a| a.wrapping_abs()))
         }
@@ -68,38 +81,14 @@ pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
         // With the carry as the last operand; what comes out of them is `carry` and `borrow`.
         ("addc", []) => {
             operands[2] = Type::Pred;
-            let map = match ty.bits() {
-                32 => map!(|a: u32, b: u32, c: bool| a.wrapping_add(b).wrapping_add(c.into())),
-                64 => map!(|a: u64, b: u64, c: bool| a.wrapping_add(b).wrapping_add(c.into())),
-                _ => return None,
-            };
-            (3, Some(map))
+            (3, with_carry!(ty, |a, b, c| a.wrapping_add(b).wrapping_add(c.into())))
         }
         ("subc", []) => {
             operands[2] = Type::Pred;
-            let map = match ty.bits() {
-                32 => map!(|a: u32, b: u32, c: bool| a.wrapping_sub(b).wrapping_sub(c.into())),
-                64 => map!(|a: u64, b: u64, c: bool| a.wrapping_sub(b).wrapping_sub(c.into())),
-                _ => return None,
-            };
-            (3, Some(map))
+            (3, with_carry!(ty, |a, b, c| a.wrapping_sub(b).wrapping_sub(c.into())))
         }
-        ("addc", ["carry"]) => {
-            let map = match ty.bits() {
-                32 => map!(|a: u32, b: u32, c: bool| a.carry_out(b, c)),
-                64 => map!(|a: u64, b: u64, c: bool| a.carry_out(b, c)),
-                _ => return None,
-            };
-            (3, Some(map))
-        }
-        ("subc", ["carry"]) => {
-            let map = match ty.bits() {
-                32 => map!(|a: u32, b: u32, c: bool| a.borrow_out(b, c)),
-                64 => map!(|a: u64, b: u64, c: bool| a.borrow_out(b, c)),
-                _ => return None,
-            };
-            (3, Some(map))
-        }
+        ("addc", ["carry"]) => (3, with_carry!(ty, |a, b, c| a.carry_out(b, c))),
+        ("subc", ["carry"]) => (3, with_carry!(ty, |a, b, c| a.borrow_out(b, c))),
         _ => return None,
     };
     Some(Alu { map: map?, count, operands, flushes: false })

@@ -1,6 +1,6 @@
 //! Bits: logic, shifts, fields, counts, permutations.
 
-use super::{Alu, by_type, map, words};
+use super::{Alu, bits, by_type, map};
 use crate::ptx::syntax::Type;
 
 pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
@@ -11,17 +11,17 @@ pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
         operands[from..].fill(Type::U32);
         operands
     };
-    // Rows keep no bits above their width, so that these are the same for all types.
-    let logic = ty != Type::B8;
+    // Rows keep no bits above their width, so that these are the same for all types that may be.
+    let logic = matches!(ty, Type::Pred | Type::B16 | Type::B32 | Type::B64);
     let (count, map) = match (name, modifiers) {
         ("and", []) if logic => (2, Some(map!(|a: u64, b: u64| a & b))),
         ("or", []) if logic => (2, Some(map!(|a: u64, b: u64| a | b))),
         ("xor", []) if logic => (2, Some(map!(|a: u64, b: u64| a ^ b))),
         ("not", []) if ty == Type::Pred => (1, Some(map!(|a: bool| !a))),
-        ("not", []) => (1, words!(ty, |a| !a)),
-        ("cnot", []) => (1, words!(ty, |a| if a == 0 { 1 } else { 0 })),
-        ("mov", []) => (1, Some(map!(|a: u64| a))),
-        ("selp", []) => {
+        ("not", []) => (1, bits!(ty, |a| !a)),
+        ("cnot", []) => (1, bits!(ty, |a| if a == 0 { 1 } else { 0 })),
+        ("mov", []) if ty.bits() != 8 => (1, Some(map!(|a: u64| a))),
+        ("selp", []) if ty.bits() >= 16 => {
             operands[2] = Type::Pred;
             (3, Some(map!(|a: u64, b: u64, c: bool| if c { a } else { b })))
         }
@@ -44,9 +44,9 @@ pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
         }
         ("bfi", []) => {
             operands = amounts(2);
-            let map = match ty.bits() {
-                32 => map!(|a: u64, b: u64, c: u32, e: u32| insert(a, b, c, e, 32) as u32),
-                64 => map!(|a: u64, b: u64, c: u32, e: u32| insert(a, b, c, e, 64)),
+            let map = match ty {
+                Type::B32 => map!(|a: u64, b: u64, c: u32, e: u32| insert(a, b, c, e, 32) as u32),
+                Type::B64 => map!(|a: u64, b: u64, c: u32, e: u32| insert(a, b, c, e, 64)),
                 _ => return None,
             };
             (4, Some(map))
@@ -65,10 +65,10 @@ pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
 
 // Amounts beyond the width shift everything out.
 fn shift_left(ty: Type) -> Option<super::Map> {
-    Some(match ty.bits() {
-        16 => map!(|a: u16, b: u32| a.checked_shl(b).unwrap_or(0)),
-        32 => map!(|a: u32, b: u32| a.checked_shl(b).unwrap_or(0)),
-        64 => map!(|a: u64, b: u32| a.checked_shl(b).unwrap_or(0)),
+    Some(match ty {
+        Type::B16 => map!(|a: u16, b: u32| a.checked_shl(b).unwrap_or(0)),
+        Type::B32 => map!(|a: u32, b: u32| a.checked_shl(b).unwrap_or(0)),
+        Type::B64 => map!(|a: u64, b: u32| a.checked_shl(b).unwrap_or(0)),
         _ => return None,
     })
 }

@@ -9,13 +9,22 @@ pub(in crate::ptx) fn compare(how: &str, ty: Type) -> Option<Map> {
     if ty.is_float() {
         return floats(how, ty);
     }
+    // Some are of unsigned numbers alone; bits are equal or not, and nothing more.
+    let how = match how {
+        "lo" | "ls" | "hi" | "hs" if ty.is_signed() => return None,
+        "lo" => "lt",
+        "ls" => "le",
+        "hi" => "gt",
+        "hs" => "ge",
+        how => how,
+    };
     match how {
-        "eq" => Some(map!(|a: u64, b: u64| a == b)),
-        "ne" => Some(map!(|a: u64, b: u64| a != b)),
-        "lt" | "lo" => integers!(ty, |a, b| a < b),
-        "le" | "ls" => integers!(ty, |a, b| a <= b),
-        "gt" | "hi" => integers!(ty, |a, b| a > b),
-        "ge" | "hs" => integers!(ty, |a, b| a >= b),
+        "eq" if ty.bits() >= 16 => Some(map!(|a: u64, b: u64| a == b)),
+        "ne" if ty.bits() >= 16 => Some(map!(|a: u64, b: u64| a != b)),
+        "lt" => integers!(ty, |a, b| a < b),
+        "le" => integers!(ty, |a, b| a <= b),
+        "gt" => integers!(ty, |a, b| a > b),
+        "ge" => integers!(ty, |a, b| a >= b),
         _ => None,
     }
 }

@@ -113,21 +113,28 @@ macro_rules! integers {
     ($ty:expr, |$($x:ident),+| $result:expr) => {
         $crate::ptx::alu::by_type!(
             $ty,
-            [B16 | U16 => u16, B32 | U32 => u32, B64 | U64 => u64, S16 => i16, S32 => i32, S64 => i64],
+            [U16 => u16, U32 => u32, U64 => u64, S16 => i16, S32 => i32, S64 => i64],
             |$($x),+| $result
         )
     };
 }
 
 /// [`by_type`] for integers, all taken as unsigned.
-macro_rules! words {
+macro_rules! numbers {
     ($ty:expr, |$($x:ident),+| $result:expr) => {
         $crate::ptx::alu::by_type!(
             $ty,
-            [B16 | U16 | S16 => u16, B32 | U32 | S32 => u32, B64 | U64 | S64 => u64],
+            [U16 | S16 => u16, U32 | S32 => u32, U64 | S64 => u64],
             |$($x),+| $result
         )
     };
 }
 
-use {by_type, integers, map, words};
+/// [`by_type`] for types that are no more than bits.
+macro_rules! bits {
+    ($ty:expr, |$($x:ident),+| $result:expr) => {
+        $crate::ptx::alu::by_type!($ty, [B16 => u16, B32 => u32, B64 => u64], |$($x),+| $result)
+    };
+}
+
+use {bits, by_type, integers, map, numbers};

@@ -127,16 +127,18 @@ impl<'a> Lowering<'_, 'a> {
         operands: &[Operand<'a>],
     ) -> Result<(), PtxError> {
         let mut modifiers: Vec<&str> = modifiers.to_vec();
-        if modifiers == ["warp", "sync"] {
+        let bar = self.opcode.starts_with("bar.");
+        if bar && modifiers == ["warp", "sync"] {
             let [mask] = self.operands(operands)?;
             let e = self.source(mask, Type::U32)?;
             self.emit(Inst { e, ..Inst::new(Code::Meet(Meet::Sync)) });
             return Ok(());
         }
-        let bar = self.opcode.starts_with("bar.");
         modifiers.retain(|&m| m != "cta");
         let aligned = bar || modifiers.contains(&"aligned");
-        modifiers.retain(|&m| m != "aligned");
+        if !bar {
+            modifiers.retain(|&m| m != "aligned");
+        }
         let mut barrier = Barrier { counted: false, waits: true, aligned, reduction: None };
         let (mut d, mut predicate) = (Slot::NONE, Slot::NONE);
         let named = match modifiers[..] {
@@ -197,12 +199,12 @@ impl<'a> Lowering<'_, 'a> {
             None => return self.malformed("operands are missing"),
         };
         let (meet, ty, count) = match (name, modifiers) {
-            ("vote", ["sync", how, "pred" | "b32"]) => {
-                let vote = match *how {
-                    "all" => Vote::All,
-                    "any" => Vote::Any,
-                    "uni" => Vote::Uniform,
-                    "ballot" => Vote::Ballot,
+            ("vote", ["sync", how, ty]) => {
+                let vote = match (*how, *ty) {
+                    ("all", "pred") => Vote::All,
+                    ("any", "pred") => Vote::Any,
+                    ("uni", "pred") => Vote::Uniform,
+                    ("ballot", "b32") => Vote::Ballot,
                     _ => return self.unsupported(""),
                 };
                 (Meet::Vote(vote), Type::Pred, 1)
@@ -223,12 +225,12 @@ impl<'a> Lowering<'_, 'a> {
                 let any = *how == "any";
                 (if any { Meet::MatchAny { bits } } else { Meet::MatchAll { bits } }, ty, 1)
             }
-            ("redux", ["sync", how, ty @ ("u32" | "s32" | "b32")]) => {
+            ("redux", ["sync", how, ty]) => {
                 let op = match (*how, *ty) {
-                    ("add", _) => AtomicOp::Add,
-                    ("and", _) => AtomicOp::And,
-                    ("or", _) => AtomicOp::Or,
-                    ("xor", _) => AtomicOp::Xor,
+                    ("add", "u32" | "s32") => AtomicOp::Add,
+                    ("and", "b32") => AtomicOp::And,
+                    ("or", "b32") => AtomicOp::Or,
+                    ("xor", "b32") => AtomicOp::Xor,
                     ("min", "u32") => AtomicOp::MinUnsigned,
                     ("max", "u32") => AtomicOp::MaxUnsigned,
                     ("min", "s32") => AtomicOp::MinSigned,
@@ -239,6 +241,9 @@ impl<'a> Lowering<'_, 'a> {
             }
             _ => return self.unsupported(""),
         };
+        if predicate != 0 && !matches!(meet, Meet::Shuffle(_) | Meet::MatchAll { .. }) {
+            return self.malformed("it has no second result");
+        }
         let values = &values[1..];
         if values.len() != count {
             return self.malformed(format!("{} values instead of {count}", values.len()));

@@ -58,6 +58,8 @@ impl<'a> Lowering<'_, 'a> {
             "setp" => self.set_predicate(&modifiers, operands),
             "set" => self.set(&modifiers, operands),
             "slct" => self.select(&modifiers, operands),
+            "prmt" => self.permute(&modifiers, operands),
+            "lop3" => self.table(&modifiers, operands),
             _ => self.compute(name, &modifiers, operands),
         }
     }
@@ -138,6 +140,22 @@ impl<'a> Lowering<'_, 'a> {
             self.emit_map_part(alu::flush(), d, [d, Slot::NONE, Slot::NONE, Slot::NONE]);
         }
         Ok(())
+    }
+
+    /// `prmt.b32.f4e d, a, b, c`: the mode comes after the type.
+    fn permute(&mut self, modifiers: &[&str], operands: &[Operand<'a>]) -> Result<(), PtxError> {
+        match *modifiers {
+            [ty, mode] => self.compute("prmt", &[mode, ty], operands),
+            _ => self.compute("prmt", modifiers, operands),
+        }
+    }
+
+    /// `lop3.b32 d, a, b, c, table`.
+    fn table(&mut self, modifiers: &[&str], operands: &[Operand<'a>]) -> Result<(), PtxError> {
+        match operands.last() {
+            Some(Operand::Int(0..=0xff)) => self.compute("lop3", modifiers, operands),
+            _ => self.malformed("a table is a number of at most 255"),
+        }
     }
 
     /// An operand of an instruction with `.ftz`.
@@ -258,7 +276,7 @@ impl<'a> Lowering<'_, 'a> {
                 if ty.bits() > to.bits() {
                     return self.malformed("the register is too narrow");
                 }
-                let map = self.map("mov", &[], Type::B64)?;
+                let map = self.map("mov", &[], ty)?;
                 self.emit_map(map, d, [a, Slot::NONE, Slot::NONE, Slot::NONE]);
                 Ok(())
             }
@@ -305,7 +323,7 @@ impl<'a> Lowering<'_, 'a> {
         let (d, _) = self.destination(d)?;
         let a = self.source(a, Type::U64)?;
         let space = match modifiers {
-            ["global" | "const"] => Space::Global,
+            ["global"] => Space::Global,
             ["shared" | "shared::cta"] => Space::Shared,
             ["local"] => Space::Local,
             _ => return self.unsupported(""),
@@ -421,7 +439,10 @@ impl<'a> Lowering<'_, 'a> {
         let [d, a, b] = self.operands(operands)?;
         let (d, _) = self.destination(d)?;
         let (a, b) = (self.source(a, from)?, self.source(b, from)?);
-        let Some(compare) = alu::compare(how, from) else { return self.unsupported("") };
+        let (Some(compare), Type::U32 | Type::S32 | Type::F32) = (alu::compare(how, from), to)
+        else {
+            return self.unsupported("");
+        };
         let predicate = self.scratch()?;
         self.emit_map_part(compare, predicate, [a, b, Slot::NONE, Slot::NONE]);
         let yes = match to {
@@ -454,7 +475,7 @@ impl<'a> Lowering<'_, 'a> {
         let predicate = self.scratch()?;
         let zero = self.number(0);
         self.emit_map_part(compare, predicate, [c, zero, Slot::NONE, Slot::NONE]);
-        let select = self.map("selp", &[], Type::B64)?;
+        let select = self.map("selp", &[], ty)?;
         self.emit_map(select, d, [a, b, predicate, Slot::NONE]);
         Ok(())
     }

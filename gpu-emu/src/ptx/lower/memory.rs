@@ -17,34 +17,94 @@ struct Modifiers {
     ty: Type,
 }
 
+/// What a modifier of an access is about. There is one at most of each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    Space,
+    Order,
+    Scope,
+    /// How it is cached, which is no matter here.
+    Cache,
+    ReadOnly,
+    Count,
+    /// What a read-modify-write does, if anything that there is.
+    Operation,
+}
+
+impl About {
+    fn of(modifier: &str) -> About {
+        match modifier {
+            "param" | "param::entry" | "param::func" | "global" | "const" | "shared"
+            | "shared::cta" | "local" => About::Space,
+            "weak" | "volatile" | "relaxed" | "acquire" | "release" | "acq_rel" => About::Order,
+            "cta" | "gpu" | "sys" => About::Scope,
+            "ca" | "cg" | "cs" | "lu" | "cv" | "wb" | "wt" => About::Cache,
+            "nc" => About::ReadOnly,
+            "v2" | "v4" => About::Count,
+            _ => About::Operation,
+        }
+    }
+}
+
 impl<'a> Lowering<'_, 'a> {
-    fn modifiers(&self, modifiers: &[&str]) -> Result<Modifiers, PtxError> {
+    /// The modifiers, by what they are about: a function that finds them.
+    fn by_subject<'m>(
+        &self,
+        modifiers: &[&'m str],
+    ) -> Result<impl Fn(About) -> Option<&'m str> + use<'m>, PtxError> {
+        let known: Vec<(About, &str)> = modifiers.iter().map(|&m| (About::of(m), m)).collect();
+        for (n, (about, modifier)) in known.iter().enumerate() {
+            if let Some((_, other)) = known[..n].iter().find(|(other, _)| other == about) {
+                return self.malformed(format!("`.{other}` and `.{modifier}` exclude each other"));
+            }
+        }
+        let find = move |about| known.iter().find(|(other, _)| *other == about).map(|(_, m)| *m);
+        Ok(find)
+    }
+
+    /// The modifiers of a load or a store, which `caches` says the ways of caching of.
+    fn modifiers(&self, modifiers: &[&str], caches: &[&str]) -> Result<Modifiers, PtxError> {
         let Some((ty, rest)) = modifiers.split_last() else {
             return self.malformed("a type is due");
         };
         let ty = self.ty(Some(ty))?;
-        let (mut space, mut order, mut count) = (Some(Space::Generic), Order::Weak, 1);
-        for &modifier in rest {
-            match modifier {
-                "param" | "param::entry" | "param::func" => space = None,
-                "global" | "const" => space = Some(Space::Global),
-                "shared" | "shared::cta" => space = Some(Space::Shared),
-                "local" => space = Some(Space::Local),
-                "v2" => count = 2,
-                "v4" => count = 4,
-                "relaxed" | "volatile" => order = Order::Relaxed,
-                "acquire" => order = Order::Acquire,
-                "release" => order = Order::Release,
-                // Scopes: the orders here hold for the whole system. And hints.
-                "cta" | "gpu" | "sys" | "weak" | "nc" | "ca" | "cg" | "cs" | "lu" | "cv" | "wb"
-                | "wt" => {}
-                _ => return self.unsupported(&format!("modifier `{modifier}`")),
-            }
+        let find = self.by_subject(rest)?;
+        if let Some(unknown) = find(About::Operation) {
+            return self.unsupported(&format!("modifier `{unknown}`"));
         }
+        let (space, order) = (find(About::Space), find(About::Order));
+        let ordered = matches!(order, Some("relaxed" | "acquire" | "release" | "acq_rel"));
+        if find(About::Scope).is_some() != ordered {
+            return self.malformed("an order has a scope, and a scope an order");
+        }
+        let strong = ordered || order == Some("volatile");
+        let cached = find(About::Cache);
+        if strong && cached.is_some() || cached.is_some_and(|cache| !caches.contains(&cache)) {
+            return self.malformed("it is not cached like that");
+        }
+        if strong && !matches!(space, None | Some("global" | "shared" | "shared::cta")) {
+            return self.malformed("only accesses of global and shared memory have an order");
+        }
+        let plain = order.is_none() && !matches!(cached, Some("lu" | "cv"));
+        if find(About::ReadOnly).is_some() && (!plain || space != Some("global")) {
+            return self.malformed("only plain loads of global memory are `.nc`");
+        }
+        let count = match find(About::Count) {
+            Some("v2") => 2,
+            Some(_) => 4,
+            None => 1,
+        };
         if ty == Type::Pred || u32::from(count) * ty.bytes() > 16 {
             return self.malformed("at most 16 bytes are accessed at once");
         }
-        Ok(Modifiers { space, order, count, ty })
+        let space = match space {
+            None => Some(Space::Generic),
+            Some("global" | "const") => Some(Space::Global),
+            Some("shared" | "shared::cta") => Some(Space::Shared),
+            Some("local") => Some(Space::Local),
+            Some(_) => None,
+        };
+        Ok(Modifiers { space, order: order.map_or(Order::Weak, strength), count, ty })
     }
 
     /// The row and the offset that a memory operand names.
@@ -95,7 +155,12 @@ impl<'a> Lowering<'_, 'a> {
         modifiers: &[&str],
         operands: &[Operand<'a>],
     ) -> Result<(), PtxError> {
-        let Modifiers { space, order, count, ty } = self.modifiers(modifiers)?;
+        const CACHES: &[&str] = &["ca", "cg", "cs", "lu", "cv"];
+        let uniform = |m: &&str| matches!(*m, "global" | "v2" | "v4") || Type::named(m).is_some();
+        if self.opcode.starts_with("ldu") && !modifiers.iter().all(uniform) {
+            return self.unsupported("these modifiers");
+        }
+        let Modifiers { space, order, count, ty } = self.modifiers(modifiers, CACHES)?;
         let [to, from] = self.operands(operands)?;
         let elements = self.elements(to, count)?;
         let Some(space) = space else { return self.load_param(elements, from, ty) };
@@ -128,7 +193,11 @@ impl<'a> Lowering<'_, 'a> {
         modifiers: &[&str],
         operands: &[Operand<'a>],
     ) -> Result<(), PtxError> {
-        let Modifiers { space, order, count, ty } = self.modifiers(modifiers)?;
+        const CACHES: &[&str] = &["wb", "cg", "cs", "wt"];
+        if modifiers.iter().any(|m| matches!(*m, "const" | "param::entry" | "nc")) {
+            return self.malformed("nothing is stored there");
+        }
+        let Modifiers { space, order, count, ty } = self.modifiers(modifiers, CACHES)?;
         let [to, from] = self.operands(operands)?;
         let elements = self.elements(from, count)?;
         let Some(space) = space else { return self.store_param(elements, to, ty) };
@@ -236,28 +305,28 @@ impl<'a> Lowering<'_, 'a> {
             return self.malformed("a type is due");
         };
         let ty = self.ty(Some(ty))?;
-        let (mut space, mut order, mut op) = (Space::Generic, Order::Relaxed, None);
-        for &modifier in rest {
-            match modifier {
-                "global" => space = Space::Global,
-                "shared" | "shared::cta" => space = Space::Shared,
-                "relaxed" => order = Order::Relaxed,
-                "acquire" => order = Order::Acquire,
-                "release" => order = Order::Release,
-                "acq_rel" => order = Order::Both,
-                "cta" | "gpu" | "sys" => {}
-                _ if op.is_none() => op = atomic_op(modifier, ty),
-                _ => return self.unsupported(&format!("modifier `{modifier}`")),
+        let find = self.by_subject(rest)?;
+        let space = match find(About::Space) {
+            None => Space::Generic,
+            Some("global") => Space::Global,
+            Some("shared" | "shared::cta") => Space::Shared,
+            Some(_) => return self.malformed("only global and shared memory are modified so"),
+        };
+        let order = match find(About::Order) {
+            None => Order::Relaxed,
+            Some(order @ ("relaxed" | "release")) => strength(order),
+            // What returns nothing acquires nothing.
+            Some(order @ ("acquire" | "acq_rel")) if returns => strength(order),
+            Some(order) => return self.unsupported(&format!("modifier `{order}`")),
+        };
+        for about in [About::Cache, About::ReadOnly, About::Count] {
+            if let Some(modifier) = find(about) {
+                return self.unsupported(&format!("modifier `{modifier}`"));
             }
         }
-        let Some(op) = op.filter(|_| matches!(ty.bits(), 16 | 32 | 64)) else {
+        let Some(op) = find(About::Operation).and_then(|name| atomic_op(name, ty, returns)) else {
             return self.unsupported("");
         };
-        if (ty.bits() == 16) != (ty == Type::B16 && op == AtomicOp::CompareExchange)
-            && ty.bits() == 16
-        {
-            return self.unsupported("");
-        }
         let (d, operands) = match (returns, operands) {
             (true, [d, rest @ ..]) => (self.destination(d)?.0, rest),
             (true, []) => return self.malformed("operands are missing"),
@@ -280,22 +349,35 @@ impl<'a> Lowering<'_, 'a> {
     }
 }
 
-fn atomic_op(name: &str, ty: Type) -> Option<AtomicOp> {
-    Some(match (name, ty.is_float(), ty.is_signed()) {
-        ("add", true, _) => AtomicOp::AddFloat,
-        ("exch", _, _) => AtomicOp::Exchange,
-        (_, true, _) => return None,
-        ("add", _, _) => AtomicOp::Add,
-        ("and", ..) => AtomicOp::And,
-        ("or", ..) => AtomicOp::Or,
-        ("xor", ..) => AtomicOp::Xor,
-        ("cas", ..) => AtomicOp::CompareExchange,
-        ("inc", ..) => AtomicOp::Increment,
-        ("dec", ..) => AtomicOp::Decrement,
-        ("min", _, false) => AtomicOp::MinUnsigned,
-        ("max", _, false) => AtomicOp::MaxUnsigned,
-        ("min", _, true) => AtomicOp::MinSigned,
-        ("max", _, true) => AtomicOp::MaxSigned,
+/// How strong an access is.
+fn strength(order: &str) -> Order {
+    match order {
+        "relaxed" | "volatile" => Order::Relaxed,
+        "acquire" => Order::Acquire,
+        "release" => Order::Release,
+        "acq_rel" => Order::Both,
+        _ => Order::Weak,
+    }
+}
+
+/// The operation of that name on words of that type, if there is one. Two of them there are only where
+/// the old value is wanted.
+fn atomic_op(name: &str, ty: Type, returns: bool) -> Option<AtomicOp> {
+    use Type::{B16, B32, B64, F32, F64, S32, S64, U32, U64};
+    Some(match (name, ty) {
+        ("add", F32 | F64) => AtomicOp::AddFloat,
+        ("add", U32 | S32 | U64) => AtomicOp::Add,
+        ("and", B32 | B64) => AtomicOp::And,
+        ("or", B32 | B64) => AtomicOp::Or,
+        ("xor", B32 | B64) => AtomicOp::Xor,
+        ("exch", B32 | B64) if returns => AtomicOp::Exchange,
+        ("cas", B16 | B32 | B64) if returns => AtomicOp::CompareExchange,
+        ("inc", U32) => AtomicOp::Increment,
+        ("dec", U32) => AtomicOp::Decrement,
+        ("min", U32 | U64) => AtomicOp::MinUnsigned,
+        ("max", U32 | U64) => AtomicOp::MaxUnsigned,
+        ("min", S32 | S64) => AtomicOp::MinSigned,
+        ("max", S32 | S64) => AtomicOp::MaxSigned,
         _ => return None,
     })
 }
