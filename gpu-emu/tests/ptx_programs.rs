@@ -288,6 +288,20 @@ fn local_memory_is_each_threads_own() {
     );
 }
 
+#[test]
+fn a_variables_name_says_where_it_is() {
+    computes(
+        ".local .align 8 .b8 mine[16];\n st.b32 [mine+4], %r0; ld.volatile.u32 %r1, [mine+4]; setp.eq.u32 %p1, %r0, 3;\n\
+         @%p1 st.u32 [word+8], %r1; bar.sync 0; ld.u32 %r2, [word+8]; add.u32 %r1, %r1, %r2; cvt.u64.u32 %rd0, %r1;",
+        |n| n + 3,
+    );
+    computes(
+        "setp.eq.u32 %p1, %r0, 0; @%p1 st.shared.u32 [word], 0; bar.sync 0; atom.add.u32 _, [word], 2;\n\
+         bar.sync 0; mov.u32 %r2, word; ld.shared.u32 %r1, [%r2]; cvt.u64.u32 %rd0, %r1;",
+        |_| 64,
+    );
+}
+
 fn fault(body: &str, options: Options) -> Fault {
     let gpu = Gpu::new(Module::parse(&kernel(body)).unwrap(), options);
     let out = gpu.words(32);

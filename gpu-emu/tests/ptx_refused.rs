@@ -150,6 +150,80 @@ fn instructions_have_their_modifiers_and_no_others() {
 }
 
 #[test]
+fn operands_are_of_the_types_that_are_due() {
+    for wrong in [
+        // Registers of another size, another kind.
+        "add.u32 %rd1, %r1, %r2",
+        "add.u32 %r1, %rd1, %r2",
+        "add.u32 %r1, %f1, %r2",
+        "add.f32 %f1, %f2, %fd1",
+        "and.b32 %r1, %rd1, %rd2",
+        "and.pred %p1, %p2, %r1",
+        "mul.wide.u32 %r1, %r2, %r3",
+        "mad.wide.u32 %rd1, %r2, %r3, %r4",
+        "popc.b64 %rd1, %rd2",
+        "clz.b32 %r1, %rd2",
+        "shl.b64 %rd1, %rd2, %rd3",
+        "bfe.u64 %rd1, %rd2, %rd3, 8",
+        "selp.b64 %rd1, %r1, %rd2, %p1",
+        "selp.b32 %r1, %r2, %r3, %r4",
+        "setp.eq.b32 %p1, %rd1, 0",
+        "setp.eq.b32 %r1, %r2, 0",
+        "mov.b32 %r1, %rd1",
+        "mov.b64 %rd1, %r1",
+        "mov.u32 %r1, %f1",
+        "mov.b64 %rd1, {%rd2, %r1}",
+        "mov.u64 %rd1, {%r1, %r2}",
+        "mov.b64 {%f1, %rd2}, %rd1",
+        "cvt.u64.u32 %r1, %r2",
+        "cvt.u32.u64 %r1, %r2",
+        "cvt.f64.f32 %fd1, %fd2",
+        "cvta.shared.u64 %r1, %rd1",
+        "activemask.b32 %rd1",
+        "vote.sync.ballot.b32 %p1, %p2, -1",
+        "vote.sync.any.pred %r1, %p2, -1",
+        "shfl.sync.idx.b32 %rd1, %r1, 0, 31, -1",
+        "match.any.sync.b64 %r1, %r2, -1",
+        "bar.red.popc.u32 %p1, 0, %p2",
+        "bar.red.and.pred %r1, 0, %p2",
+        "ld.global.u32 %rd1, [%r1]",
+        "ld.global.u64 %r1, [%rd9]",
+        "ld.global.f32 %r1, [%f1]",
+        "ld.global.v2.u8 {%r1, %rd1}, [%rd9]",
+        "ld.param.u64 %r1, [out]",
+        "st.global.u64 [%rd9], %r1",
+        "st.global.f32 [%rd9], %fd1",
+        "atom.global.add.u32 %rd1, [%rd9], %r2",
+        "atom.global.add.u32 %r1, [%rd9], %rd2",
+        "brx.idx %rd1, T",
+        // Numbers of another kind.
+        "add.u32 %r1, %r2, 1.5",
+        "add.f32 %f1, %f2, 1",
+        "mov.b64 %rd1, 0f3F800000",
+        // What is no register.
+        "add.s64 %rd1, %rd2, word",
+        "add.u32 %r1, %tid.x, 1",
+        "st.global.u32 [%rd9], %laneid",
+        "mov.u64 %rd1, %tid.x",
+        "mov.u32 %r1, %clock64",
+        "mov.u32 %r1, k",
+        "cvta.local.u64 %rd1, word",
+        // Addresses in another memory, and what nothing is stored to.
+        "ld.global.u32 %r1, [word]",
+        "atom.global.add.u32 %r1, [word], 1",
+        "ld.shared.u32 %r1, [8]",
+        "ld.u32 %r1, [k]",
+        "st.param.b64 [out], %rd1",
+        // Results that are not wanted, where there is no other.
+        "add.u32 _, %r1, %r2",
+        "ld.global.u32 _, [%rd9]",
+    ] {
+        let body = format!("T: .branchtargets L; {wrong}");
+        assert!(is_named(&body), "{wrong}");
+    }
+}
+
+#[test]
 fn operands_too_many_or_too_few_are_named() {
     for wrong in ["fence.sc.gpu %r1", "trap 1", "ret %r1", "exit 1", "prefetch.L1", "pmevent 1, 2"]
     {
@@ -165,6 +239,13 @@ fn what_is_known_passes() {
         applypriority.global.L2::evict_normal [%rd9], 128; activemask.b32 %r1; nanosleep.u32 5; bra.uni L; bra L;\n\
         @%p1 bra.uni L; L: ret.uni; exit; trap; brkpt;";
     Module::parse(&kernel(known)).unwrap();
+    let operands = "mov.b32 %r1, %f1; mov.b32 %f1, %r1; mov.b64 %rd1, %fd1; and.b32 %f1, %r1, 0f80000000;\n\
+        mov.u32 %r1, word; mov.u64 %rd1, word+4; mov.b64 %rd2, k; cvta.shared.u64 %rd3, word; cvt.u64.u32 %rd4, %tid.x;\n\
+        ld.global.u8 %rd1, [%rd9]; ld.global.s16 %r1, [%rd9]; ld.global.f32 %r1, [%rd9]; ld.shared.u32 %r1, [%r2];\n\
+        ld.global.v2.u32 {_, %r1}, [%rd9]; st.global.u8 [%rd9], %r1; cvt.s8.s32 %rd1, %rd2; cvt.rn.f32.s64 %f1, %rd2;\n\
+        atom.global.add.u32 _, [%rd9], 1; setp.eq.u32 _|%p1, %r1, 5; mov.b64 {_, %r1}, %rd1; add.f64 %fd1, %fd1, 0.5;\n\
+        match.all.sync.b32 _|%p1, %r1, -1; selp.b32 %r1, 0x123456789, -1, !%p1; add.u32 %r1, %r1, WARP_SZ;";
+    Module::parse(&kernel(operands)).unwrap();
 }
 
 #[test]

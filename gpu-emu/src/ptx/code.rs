@@ -89,6 +89,28 @@ pub(super) enum Counter {
     Nanoseconds { shift: u8, bits: u8 },
 }
 
+impl Counter {
+    /// By its name in PTX.
+    pub(super) fn named(name: &str) -> Option<Counter> {
+        Some(match name {
+            "%clock" => Counter::Clock { shift: 0, bits: 32 },
+            "%clock_hi" => Counter::Clock { shift: 32, bits: 32 },
+            "%clock64" => Counter::Clock { shift: 0, bits: 64 },
+            "%globaltimer" => Counter::Nanoseconds { shift: 0, bits: 64 },
+            "%globaltimer_lo" => Counter::Nanoseconds { shift: 0, bits: 32 },
+            "%globaltimer_hi" => Counter::Nanoseconds { shift: 32, bits: 32 },
+            _ => return None,
+        })
+    }
+
+    /// The bits of the register.
+    pub(super) fn bits(self) -> u8 {
+        match self {
+            Counter::Clock { bits, .. } | Counter::Nanoseconds { bits, .. } => bits,
+        }
+    }
+}
+
 /// Which memory an address is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Space {

@@ -91,7 +91,8 @@ pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
         ("subc", ["carry"]) => (3, with_carry!(ty, |a, b, c| a.borrow_out(b, c))),
         _ => return None,
     };
-    Some(Alu { map: map?, count, operands, flushes: false })
+    let result = if modifiers == ["wide"] { wide(ty) } else { ty };
+    Some(Alu { map: map?, count, operands, result, flushes: false })
 }
 
 /// The carry out of a sum of three, and the borrow out of a difference.

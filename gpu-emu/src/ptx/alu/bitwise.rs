@@ -57,10 +57,16 @@ pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
         ("lop3", []) if ty == Type::B32 => {
             (4, Some(map!(|a: u32, b: u32, c: u32, e: u32| table(a, b, c, e))))
         }
-        ("shf", [direction, mode]) if ty == Type::B32 => (3, funnel(direction, mode)),
+        ("shf", [direction, mode]) if ty == Type::B32 => {
+            operands[2] = Type::U32;
+            (3, funnel(direction, mode))
+        }
         _ => return None,
     };
-    Some(Alu { map: map?, count, operands, flushes: false })
+    // Those that count bits.
+    let counts = matches!(name, "popc" | "clz" | "bfind");
+    let result = if counts { Type::U32 } else { ty };
+    Some(Alu { map: map?, count, operands, result, flushes: false })
 }
 
 // Amounts beyond the width shift everything out.

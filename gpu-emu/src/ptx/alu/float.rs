@@ -147,7 +147,7 @@ pub(super) fn find(name: &str, modifiers: &[&str], ty: Type) -> Option<Alu> {
         "tanh" => (1, by_type!(ty, [F32 => f32], |a| a.tanh().result())),
         _ => return None,
     };
-    Some(Alu { map: map?, count, operands, flushes: has("ftz") })
+    Some(Alu { map: map?, count, operands, result: ty, flushes: has("ftz") })
 }
 
 /// `a / b` as `div.approx` computes it: the reciprocal of what is larger than 2^126 is zero.

@@ -14,12 +14,13 @@ pub(super) use compare::{combine, compare};
 pub(super) use convert::convert;
 pub(super) use float::{Float, flush, flushed};
 
-/// A computation, and the types that numbers among its operands have.
+/// A computation, and the types of its operands and its result.
 #[derive(Clone, Copy)]
 pub(super) struct Alu {
     pub(super) map: Map,
     pub(super) count: usize,
     pub(super) operands: [Type; 4],
+    pub(super) result: Type,
     /// Whether subnormal operands and results are zero.
     pub(super) flushes: bool,
 }

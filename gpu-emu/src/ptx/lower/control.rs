@@ -8,7 +8,7 @@ use crate::ptx::code::{
     AtomicOp, Barrier, CallSite, Code, Inst, Meet, Shuffle, Signature, Vote, rows_of,
 };
 use crate::ptx::row::Slot;
-use crate::ptx::syntax::{Operand, Type};
+use crate::ptx::syntax::{Operand, Size, Type};
 
 impl<'a> Lowering<'_, 'a> {
     pub(super) fn branch(
@@ -53,12 +53,13 @@ impl<'a> Lowering<'_, 'a> {
             rest => (&[][..], rest),
         };
         let (callee, signature, a) = match (self.scopes.find(name), rest) {
-            (Some(Binding::Register { row, .. }), [Operand::Name { name: prototype, .. }]) => {
+            (Some(Binding::Register { .. }), [Operand::Name { name: prototype, .. }]) => {
+                let (a, _) = self.register(name, Type::U64, Size::Same)?;
                 let Some(signature) = self.prototypes.get(prototype) else {
                     let name = (*prototype).to_owned();
                     return Err(PtxError::Unknown { line: self.line, name });
                 };
-                (None, signature.clone(), Slot::frame(row))
+                (None, signature.clone(), a)
             }
             (None, []) => match self.linker.symbols.get(name) {
                 Some(&Symbol::Function(number)) => {
@@ -103,7 +104,7 @@ impl<'a> Lowering<'_, 'a> {
         let mut passed = 0;
         for (n, ((name, &bytes), there)) in names.zip(sizes).zip(rows).enumerate() {
             let here = match self.scopes.find(name) {
-                Some(Binding::Param { row, bytes: here }) if here == bytes => row,
+                Some(Binding::Param { row, bytes: here, .. }) if here == bytes => row,
                 Some(Binding::Param { bytes: here, .. }) => {
                     return self
                         .malformed(format!("`{name}` has {here} bytes where {bytes} are due"));
@@ -148,16 +149,17 @@ impl<'a> Lowering<'_, 'a> {
                 operands
             }
             ["red", how, ty] => {
-                barrier.reduction = match (how, ty) {
-                    ("popc", "u32") => Some(Vote::Ballot),
-                    ("and", "pred") => Some(Vote::All),
-                    ("or", "pred") => Some(Vote::Any),
+                let (vote, result) = match (how, ty) {
+                    ("popc", "u32") => (Vote::Ballot, Type::U32),
+                    ("and", "pred") => (Vote::All, Type::Pred),
+                    ("or", "pred") => (Vote::Any, Type::Pred),
                     _ => return self.unsupported(""),
                 };
+                barrier.reduction = Some(vote);
                 let [to, middle @ .., value] = operands else {
                     return self.malformed("operands are missing");
                 };
-                d = self.destination(to)?.0;
+                d = self.destination(to, result)?;
                 predicate = self.source(value, Type::Pred)?;
                 middle
             }
@@ -189,25 +191,17 @@ impl<'a> Lowering<'_, 'a> {
             return self.malformed("operands are missing");
         };
         let e = self.source(mask, Type::U32)?;
-        let (d, predicate) = match values.first() {
-            Some(Operand::Pair(d, p)) => {
-                let d = if *d == "_" { self.scratch()? } else { self.register(d)?.0 };
-                let p = if *p == "_" { self.scratch()? } else { self.predicate(p)? };
-                (d, i64::from(p.number() as u32) + 1)
-            }
-            Some(d) => (self.destination(d)?.0, 0),
-            None => return self.malformed("operands are missing"),
-        };
-        let (meet, ty, count) = match (name, modifiers) {
+        // What it is, the types of its result and of what is exchanged, and how many operands it has.
+        let (meet, result, ty, count) = match (name, modifiers) {
             ("vote", ["sync", how, ty]) => {
-                let vote = match (*how, *ty) {
-                    ("all", "pred") => Vote::All,
-                    ("any", "pred") => Vote::Any,
-                    ("uni", "pred") => Vote::Uniform,
-                    ("ballot", "b32") => Vote::Ballot,
+                let (vote, result) = match (*how, *ty) {
+                    ("all", "pred") => (Vote::All, Type::Pred),
+                    ("any", "pred") => (Vote::Any, Type::Pred),
+                    ("uni", "pred") => (Vote::Uniform, Type::Pred),
+                    ("ballot", "b32") => (Vote::Ballot, Type::B32),
                     _ => return self.unsupported(""),
                 };
-                (Meet::Vote(vote), Type::Pred, 1)
+                (Meet::Vote(vote), result, Type::Pred, 1)
             }
             ("shfl", ["sync", how, "b32"]) => {
                 let shuffle = match *how {
@@ -217,13 +211,14 @@ impl<'a> Lowering<'_, 'a> {
                     "idx" => Shuffle::Index,
                     _ => return self.unsupported(""),
                 };
-                (Meet::Shuffle(shuffle), Type::B32, 3)
+                (Meet::Shuffle(shuffle), Type::B32, Type::B32, 3)
             }
             ("match", [how @ ("any" | "all"), "sync", ty @ ("b32" | "b64")]) => {
                 let ty = self.ty(Some(ty))?;
                 let bits = ty.bits() as u8;
                 let any = *how == "any";
-                (if any { Meet::MatchAny { bits } } else { Meet::MatchAll { bits } }, ty, 1)
+                let meet = if any { Meet::MatchAny { bits } } else { Meet::MatchAll { bits } };
+                (meet, Type::U32, ty, 1)
             }
             ("redux", ["sync", how, ty]) => {
                 let op = match (*how, *ty) {
@@ -237,13 +232,26 @@ impl<'a> Lowering<'_, 'a> {
                     ("max", "s32") => AtomicOp::MaxSigned,
                     _ => return self.unsupported(""),
                 };
-                (Meet::Reduce(op), Type::B32, 1)
+                let ty = self.ty(Some(ty))?;
+                (Meet::Reduce(op), ty, ty, 1)
             }
             _ => return self.unsupported(""),
         };
-        if predicate != 0 && !matches!(meet, Meet::Shuffle(_) | Meet::MatchAll { .. }) {
-            return self.malformed("it has no second result");
-        }
+        let (d, predicate) = match values.first() {
+            Some(Operand::Pair(d, p)) => {
+                if !matches!(meet, Meet::Shuffle(_) | Meet::MatchAll { .. }) {
+                    return self.malformed("it has no second result");
+                }
+                let d = match (*d, meet) {
+                    ("_", Meet::MatchAll { .. }) => self.scratch()?,
+                    _ => self.register(d, result, Size::Same)?.0,
+                };
+                let p = if *p == "_" { self.scratch()? } else { self.predicate(p)? };
+                (d, i64::from(p.number() as u32) + 1)
+            }
+            Some(d) => (self.destination(d, result)?, 0),
+            None => return self.malformed("operands are missing"),
+        };
         let values = &values[1..];
         if values.len() != count {
             return self.malformed(format!("{} values instead of {count}", values.len()));

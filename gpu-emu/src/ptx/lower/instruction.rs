@@ -1,6 +1,6 @@
 //! Instructions that compute, and the way to all others.
 
-use super::function::Lowering;
+use super::function::{Lowering, Place};
 use super::truncated;
 use crate::ptx::PtxError;
 use crate::ptx::alu;
@@ -8,7 +8,7 @@ use crate::ptx::code::{Code, Inst, Space};
 use crate::ptx::row::{Bank, Map, Slot};
 use crate::ptx::space;
 use crate::ptx::special::Special;
-use crate::ptx::syntax::{Instruction, Operand, Type};
+use crate::ptx::syntax::{Instruction, Operand, Size, Type};
 
 impl<'a> Lowering<'_, 'a> {
     pub(super) fn instruction(&mut self, instruction: &Instruction<'a>) -> Result<(), PtxError> {
@@ -41,7 +41,7 @@ impl<'a> Lowering<'_, 'a> {
             "vote" | "shfl" | "match" | "redux" => self.meet(name, &modifiers, operands),
             "activemask" => {
                 let [d] = self.operands(operands)?;
-                let (d, _) = self.destination(d)?;
+                let d = self.destination(d, Type::B32)?;
                 self.emit(Inst { d, ..Inst::new(Code::ActiveMask) });
                 Ok(())
             }
@@ -107,7 +107,6 @@ impl<'a> Lowering<'_, 'a> {
         modifiers: &[&str],
         operands: &[Operand<'a>],
     ) -> Result<(), PtxError> {
-        // `bfind.u32` results in another type than it names, and needs no other treatment.
         let ty = self.ty(modifiers.last())?;
         let rest = &modifiers[..modifiers.len().saturating_sub(1)];
         match (name, rest) {
@@ -127,7 +126,7 @@ impl<'a> Lowering<'_, 'a> {
                 alu.count + 1
             ));
         }
-        let (d, _) = self.destination(d)?;
+        let d = self.destination(d, alu.result)?;
         let mut slots = [Slot::NONE; 4];
         for ((slot, operand), ty) in slots.iter_mut().zip(sources).zip(alu.operands) {
             *slot = self.source(operand, ty)?;
@@ -174,7 +173,7 @@ impl<'a> Lowering<'_, 'a> {
         self.emit_part(Inst { d, a, b, c, e, ..Inst::new(Code::Map(map)) });
     }
 
-    fn map(&self, name: &str, modifiers: &[&str], ty: Type) -> Result<Map, PtxError> {
+    pub(super) fn map(&self, name: &str, modifiers: &[&str], ty: Type) -> Result<Map, PtxError> {
         match alu::find(name, modifiers, ty) {
             Some(alu) => Ok(alu.map),
             None => self.unsupported(""),
@@ -190,7 +189,7 @@ impl<'a> Lowering<'_, 'a> {
         takes: bool,
     ) -> Result<(), PtxError> {
         let [d, a, b] = self.operands(operands)?;
-        let (d, _) = self.destination(d)?;
+        let d = self.destination(d, ty)?;
         let (a, b) = (self.source(a, ty)?, self.source(b, ty)?);
         let taken = if takes { self.carry } else { self.number(0) };
         let with_carry = if name == "add" { "addc" } else { "subc" };
@@ -210,7 +209,7 @@ impl<'a> Lowering<'_, 'a> {
         operands: &[Operand<'a>],
     ) -> Result<(), PtxError> {
         let [d, a, b] = self.operands(operands)?;
-        let (d, _) = self.destination(d)?;
+        let d = self.destination(d, ty)?;
         let (a, b) = (self.source(a, ty)?, self.source(b, ty)?);
         let map = self.map(name, &[], ty)?;
         self.emit_map(map, d, [a, b, self.carry, Slot::NONE]);
@@ -232,16 +231,16 @@ impl<'a> Lowering<'_, 'a> {
         let [d, a] = self.operands(operands)?;
         match (d, a) {
             (Operand::Vector(parts), whole) => {
-                let part = self.part_bits(ty, parts.len())?;
+                let part = self.part(ty, parts.len())?;
                 let whole = self.source(whole, ty)?;
                 // The first part may be the very register that the others are taken from.
                 let copy = self.scratch()?;
                 self.copy(copy, whole)?;
                 let field = self.map("bfe", &[], Type::U64)?;
-                let length = self.number(part.into());
+                let length = self.number(part.bits().into());
                 for (n, d) in parts.iter().enumerate() {
-                    let (d, _) = self.destination(d)?;
-                    let at = self.number(n as u64 * u64::from(part));
+                    let d = self.destination_or_none(d, part)?;
+                    let at = self.number(n as u64 * u64::from(part.bits()));
                     let slots = [copy, at, length, Slot::NONE];
                     if n == 0 {
                         self.emit_map(field, d, slots)
@@ -252,18 +251,16 @@ impl<'a> Lowering<'_, 'a> {
                 Ok(())
             }
             (d, Operand::Vector(parts)) => {
-                let part = self.part_bits(ty, parts.len())?;
-                let (d, _) = self.destination(d)?;
+                let part = self.part(ty, parts.len())?;
+                let d = self.destination(d, ty)?;
                 let whole = self.scratch()?;
                 let zero = self.number(0);
                 self.copy(whole, zero)?;
                 let insert = self.map("bfi", &[], Type::B64)?;
-                let length = self.number(part.into());
-                let types = [Type::B8, Type::B16, Type::B32];
-                let ty = types.into_iter().find(|ty| ty.bits() == part).unwrap_or(Type::B32);
+                let length = self.number(part.bits().into());
                 for (n, a) in parts.iter().enumerate() {
-                    let a = self.source(a, ty)?;
-                    let at = self.number(n as u64 * u64::from(part));
+                    let a = self.source(a, part)?;
+                    let at = self.number(n as u64 * u64::from(part.bits()));
                     self.emit_map_part(insert, whole, [a, whole, at, length]);
                 }
                 let mov = self.map("mov", &[], Type::B64)?;
@@ -271,22 +268,20 @@ impl<'a> Lowering<'_, 'a> {
                 Ok(())
             }
             (d, a) => {
-                let (d, to) = self.destination(d)?;
-                let a = self.source(a, ty)?;
-                if ty.bits() > to.bits() {
-                    return self.malformed("the register is too narrow");
-                }
                 let map = self.map("mov", &[], ty)?;
+                let (d, a) = (self.destination(d, ty)?, self.source(a, ty)?);
                 self.emit_map(map, d, [a, Slot::NONE, Slot::NONE, Slot::NONE]);
                 Ok(())
             }
         }
     }
 
-    fn part_bits(&self, ty: Type, parts: usize) -> Result<u32, PtxError> {
-        match (ty.bits(), parts) {
-            (bits @ (16 | 32 | 64), 2 | 4) if bits / parts as u32 >= 8 => Ok(bits / parts as u32),
-            _ => self.malformed("a whole of 16, 32 or 64 bits has two or four parts"),
+    /// The type of each of so many parts of a whole.
+    fn part(&self, whole: Type, parts: usize) -> Result<Type, PtxError> {
+        match (whole, parts) {
+            (Type::B64, 2) => Ok(Type::B32),
+            (Type::B64, 4) | (Type::B32, 2) => Ok(Type::B16),
+            _ => self.malformed("a whole has parts of 16 or 32 bits"),
         }
     }
 
@@ -297,21 +292,27 @@ impl<'a> Lowering<'_, 'a> {
         operands: &[Operand<'a>],
     ) -> Result<(), PtxError> {
         let [d, a] = self.operands(operands)?;
-        let (d, _) = self.destination(d)?;
-        let a = self.source(a, Type::U64)?;
+        let d = self.destination(d, Type::U64)?;
         let (to, spaces) = match modifiers {
             ["to", rest @ ..] => (true, rest),
             rest => (false, rest),
         };
-        let (["global" | "const" | "shared" | "local" | "shared::cta"], "u64") =
-            (&spaces[..spaces.len().saturating_sub(1)], spaces.last().copied().unwrap_or_default())
-        else {
-            return self.unsupported("");
+        let [space, "u64"] = *spaces else { return self.unsupported("") };
+        let (space, base) = match space {
+            "global" | "const" => (Space::Global, self.number(0)),
+            "shared" | "shared::cta" => (Space::Shared, self.number(space::SHARED)),
+            "local" => (Space::Local, Slot::new(Bank::Special, Special::LocalWindow as u32)),
+            _ => return self.unsupported(""),
         };
-        let base = match spaces[0] {
-            "shared" | "shared::cta" => self.number(space::SHARED),
-            "local" => Slot::new(Bank::Special, Special::LocalWindow as u32),
-            _ => self.number(0),
+        let a = match *a {
+            Operand::Name { name, offset } if !to && self.is_place(name) => {
+                let Place { slot, space: own } = self.place(name, offset)?;
+                if own != space {
+                    return self.malformed(format!("`{name}` is not in that memory"));
+                }
+                slot
+            }
+            _ => self.source(a, Type::U64)?,
         };
         let map = self.map(if to { "sub" } else { "add" }, &[], Type::U64)?;
         self.emit_map(map, d, [a, base, Slot::NONE, Slot::NONE]);
@@ -320,8 +321,7 @@ impl<'a> Lowering<'_, 'a> {
 
     fn is_space(&mut self, modifiers: &[&str], operands: &[Operand<'a>]) -> Result<(), PtxError> {
         let [d, a] = self.operands(operands)?;
-        let (d, _) = self.destination(d)?;
-        let a = self.source(a, Type::U64)?;
+        let (d, a) = (self.destination(d, Type::Pred)?, self.source(a, Type::U64)?);
         let space = match modifiers {
             ["global"] => Space::Global,
             ["shared" | "shared::cta"] => Space::Shared,
@@ -336,8 +336,8 @@ impl<'a> Lowering<'_, 'a> {
         let [how @ .., to, from] = modifiers else { return self.malformed("two types are due") };
         let (to, from) = (self.ty(Some(to))?, self.ty(Some(from))?);
         let [d, a] = self.operands(operands)?;
-        let (d, register) = self.destination(d)?;
-        let a = self.source(a, from)?;
+        let (d, register) = self.sized_destination(d, to, Size::AtLeast)?;
+        let a = self.sized_source(a, from, Size::AtLeast)?;
         let Some(steps) = alu::convert(how, to, from, register.bits()) else {
             return self.unsupported("");
         };
@@ -437,7 +437,7 @@ impl<'a> Lowering<'_, 'a> {
         let [how, to, from] = *modifiers else { return self.unsupported("") };
         let (to, from) = (self.ty(Some(&to))?, self.ty(Some(&from))?);
         let [d, a, b] = self.operands(operands)?;
-        let (d, _) = self.destination(d)?;
+        let d = self.destination(d, to)?;
         let (a, b) = (self.source(a, from)?, self.source(b, from)?);
         let (Some(compare), Type::U32 | Type::S32 | Type::F32) = (alu::compare(how, from), to)
         else {
@@ -464,7 +464,7 @@ impl<'a> Lowering<'_, 'a> {
             return self.unsupported("`.ftz`");
         }
         let [d, a, b, c] = self.operands(operands)?;
-        let (d, _) = self.destination(d)?;
+        let d = self.destination(d, ty)?;
         let (a, b, mut c) = (self.source(a, ty)?, self.source(b, ty)?, self.source(c, by)?);
         if flushes {
             c = self.flushed(c)?;

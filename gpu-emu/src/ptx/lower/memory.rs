@@ -1,12 +1,12 @@
 //! Loads, stores and read-modify-writes; and parameters, which are registers here.
 
-use super::function::Lowering;
+use super::function::{Lowering, Place};
 use super::scope::Binding;
 use crate::ptx::PtxError;
 use crate::ptx::alu::{self, Alu};
 use crate::ptx::code::{Access, Atomic, AtomicOp, Code, Inst, Order, Space};
 use crate::ptx::row::{Map, Slot};
-use crate::ptx::syntax::{Operand, Type};
+use crate::ptx::syntax::{Operand, Size, Type};
 
 /// What modifiers say of an access.
 struct Modifiers {
@@ -107,18 +107,32 @@ impl<'a> Lowering<'_, 'a> {
         Ok(Modifiers { space, order: order.map_or(Order::Weak, strength), count, ty })
     }
 
-    /// The row and the offset that a memory operand names.
-    fn address(&mut self, operand: &Operand<'a>) -> Result<(Slot, i64), PtxError> {
+    /// The row and the offset that a memory operand names, and which memory it is in: that of a variable,
+    /// if it names one and the instruction says nothing else.
+    fn address(
+        &mut self,
+        operand: &Operand<'a>,
+        space: Space,
+    ) -> Result<(Slot, i64, Space), PtxError> {
         let Operand::Memory { base, offset } = *operand else {
             return self.malformed("an address in brackets is due");
         };
-        match base {
-            Some(name) => {
-                let base = Operand::Name { name, offset: 0 };
-                Ok((self.source(&base, Type::U64)?, offset))
-            }
-            None => Ok((self.number(0), offset)),
+        let Some(name) = base else {
+            return match space {
+                Space::Local => Ok((self.number(0), offset, space)),
+                _ => self.malformed("only local memory has addresses that are numbers"),
+            };
+        };
+        if let Some(Binding::Register { ty, .. }) = self.scopes.find(name) {
+            let small = matches!(space, Space::Shared | Space::Local) && ty.bits() == 32;
+            let due = if small { Type::U32 } else { Type::U64 };
+            return Ok((self.register(name, due, Size::Same)?.0, offset, space));
         }
+        let Place { slot, space: own } = self.place(name, 0)?;
+        if own == Space::Generic || !matches!(space, Space::Generic) && space != own {
+            return self.malformed(format!("`{name}` is not in that memory"));
+        }
+        Ok((slot, offset, own))
     }
 
     /// One operand, or the elements of a vector.
@@ -168,13 +182,22 @@ impl<'a> Lowering<'_, 'a> {
             return self.malformed("a load does not release");
         }
         let mut slots = Vec::new();
-        let mut width = 64;
+        let mut widths = Vec::new();
         for element in elements {
-            let (slot, register) = self.destination(element)?;
-            width = register.bits();
+            if count > 1 && matches!(element, Operand::Name { name: "_", offset: 0 }) {
+                slots.push(self.scratch()?);
+                continue;
+            }
+            let (slot, register) = self.sized_destination(element, ty, Size::AtLeast)?;
+            widths.push(register.bits());
             slots.push(slot);
         }
+        widths.dedup();
+        let [width] = widths[..] else {
+            return self.malformed("elements go to registers of one size");
+        };
         let signed = ty.is_signed() && ty.bits() < width;
+        let (a, imm, space) = self.address(from, space)?;
         let access = Access {
             space,
             order,
@@ -182,7 +205,6 @@ impl<'a> Lowering<'_, 'a> {
             count,
             signed: signed.then_some(width as u8),
         };
-        let (a, imm) = self.address(from)?;
         let d = self.listed(&slots);
         self.emit(Inst { d, a, imm, ..Inst::new(Code::Load(access)) });
         Ok(())
@@ -206,10 +228,10 @@ impl<'a> Lowering<'_, 'a> {
         }
         let mut slots = Vec::new();
         for element in elements {
-            slots.push(self.source(element, ty)?);
+            slots.push(self.sized_source(element, ty, Size::AtLeast)?);
         }
+        let (a, imm, space) = self.address(to, space)?;
         let access = Access { space, order, bytes: ty.bytes() as u8, count, signed: None };
-        let (a, imm) = self.address(to)?;
         let b = self.listed(&slots);
         self.emit(Inst { a, b, imm, ..Inst::new(Code::Store(access)) });
         Ok(())
@@ -221,13 +243,17 @@ impl<'a> Lowering<'_, 'a> {
         operand: &Operand<'a>,
         ty: Type,
         element: usize,
+        stores: bool,
     ) -> Result<(Slot, u32), PtxError> {
         let Operand::Memory { base: Some(name), offset } = *operand else {
             return self.unsupported("an address that is no parameter's name");
         };
-        let Some(Binding::Param { row, bytes }) = self.scopes.find(name) else {
+        let Some(Binding::Param { row, bytes, given }) = self.scopes.find(name) else {
             return Err(PtxError::Unknown { line: self.line, name: name.to_owned() });
         };
+        if given && stores {
+            return self.malformed(format!("`{name}` is only read"));
+        }
         let size = ty.bytes();
         let at = i128::from(offset) + i128::from(size) * element as i128;
         let fits = at >= 0 && at + i128::from(size) <= i128::from(bytes);
@@ -253,8 +279,8 @@ impl<'a> Lowering<'_, 'a> {
         ty: Type,
     ) -> Result<(), PtxError> {
         for (n, element) in elements.iter().enumerate() {
-            let (a, at) = self.param(from, ty, n)?;
-            let (d, register) = self.destination(element)?;
+            let (a, at) = self.param(from, ty, n, false)?;
+            let (d, register) = self.sized_destination(element, ty, Size::AtLeast)?;
             let (at, length) = (self.number(at.into()), self.number(ty.bits().into()));
             let map = match ty.bits() {
                 64 => self.bits_of("mov", Type::B64)?,
@@ -279,8 +305,8 @@ impl<'a> Lowering<'_, 'a> {
         ty: Type,
     ) -> Result<(), PtxError> {
         for (n, element) in elements.iter().enumerate() {
-            let (d, at) = self.param(to, ty, n)?;
-            let value = self.source(element, ty)?;
+            let (d, at) = self.param(to, ty, n, true)?;
+            let value = self.sized_source(element, ty, Size::AtLeast)?;
             let (at, length) = (self.number(at.into()), self.number(ty.bits().into()));
             let weight = u8::from(n == 0);
             if ty.bits() == 64 {
@@ -328,7 +354,7 @@ impl<'a> Lowering<'_, 'a> {
             return self.unsupported("");
         };
         let (d, operands) = match (returns, operands) {
-            (true, [d, rest @ ..]) => (self.destination(d)?.0, rest),
+            (true, [d, rest @ ..]) => (self.destination_or_none(d, ty)?, rest),
             (true, []) => return self.malformed("operands are missing"),
             (false, rest) => (self.scratch()?, rest),
         };
@@ -342,7 +368,10 @@ impl<'a> Lowering<'_, 'a> {
         }
         let b = self.source(&values[0], ty)?;
         let c = if due == 2 { self.source(&values[1], ty)? } else { Slot::NONE };
-        let (a, imm) = self.address(at)?;
+        let (a, imm, space) = self.address(at, space)?;
+        if space == Space::Local {
+            return self.malformed("only global and shared memory are modified so");
+        }
         let atomic = Atomic { op, space, order, bytes: ty.bytes() as u8 };
         self.emit(Inst { d, a, b, c, imm, ..Inst::new(Code::Atomic(atomic)) });
         Ok(())

@@ -18,6 +18,8 @@ pub(super) enum Binding {
     Param {
         row: u32,
         bytes: u32,
+        /// Whether it is the function's own parameter, which it only reads.
+        given: bool,
     },
     /// At an offset in the function's local memory.
     Local {
@@ -128,7 +130,7 @@ impl<'a> Scopes<'a> {
             (Space::Reg, None) => Binding::Register { row: self.take(line, 1)?, ty: variable.ty },
             (Space::Param, _) => {
                 let bytes = variable.bytes();
-                Binding::Param { row: self.take(line, rows_of(bytes))?, bytes }
+                Binding::Param { row: self.take(line, rows_of(bytes))?, bytes, given: false }
             }
             (Space::Local, _) => {
                 let offset = u64::from(self.local_bytes).next_multiple_of(variable.align.into());

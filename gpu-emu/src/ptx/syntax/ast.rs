@@ -66,6 +66,27 @@ impl Type {
         self.bits().div_ceil(8)
     }
 
+    /// Whether a register may be an operand of an instruction of this type: it has the size, or at least
+    /// that, and is of the same kind, unless one of the two is no more than bits.
+    pub(in crate::ptx) fn is_held_by(self, register: Type, size: Size) -> bool {
+        let fits = match size {
+            Size::Same => register.bits() == self.bits(),
+            Size::AtLeast => register.bits() >= self.bits(),
+        };
+        fits && match (self, register) {
+            (Type::Pred, _) | (_, Type::Pred) => self == register,
+            _ if self.is_integer() => !register.is_float(),
+            // Wider or narrower, it would be another number.
+            _ if self.is_float() => register == self || register.is_bits(),
+            _ => true,
+        }
+    }
+
+    /// Whether it is neither of numbers nor of predicates.
+    fn is_bits(self) -> bool {
+        !(self.is_integer() || self.is_float() || self == Type::Pred)
+    }
+
     pub(in crate::ptx) fn is_signed(self) -> bool {
         matches!(self, Type::S8 | Type::S16 | Type::S32 | Type::S64)
     }
@@ -77,6 +98,21 @@ impl Type {
     pub(in crate::ptx) fn is_float(self) -> bool {
         matches!(self, Type::F32 | Type::F64)
     }
+}
+
+/// By its name, without the dot.
+impl std::fmt::Display for Type {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
+/// What sizes registers may have that are operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ptx) enum Size {
+    Same,
+    /// As for loads, stores and conversions.
+    AtLeast,
 }
 
 /// Where a variable lives.
