@@ -5,12 +5,12 @@ mod ptx_common;
 
 use gpu_emu::LaunchConfig;
 use gpu_emu::ptx::{Module, Options};
-use ptx_common::{Gpu, kernel, words};
+use ptx_common::{Gpu, kernel_for, words};
 
 /// What a thread leaves in `%rd0`, of a module for sm_80.
 fn value(body: &str) -> u64 {
-    let text = kernel(body).replace("sm_70", "sm_80");
-    let gpu = Gpu::new(Module::parse(&text).unwrap(), Options::default());
+    let module = Module::parse(&kernel_for("sm_80", body)).unwrap();
+    let gpu = Gpu::new(module, Options::default());
     let out = gpu.words(32);
     let arguments = words(&[out.as_slice().as_ptr() as u64]);
     match gpu.interpreter.run("k", LaunchConfig::new(1, 1), &arguments) {

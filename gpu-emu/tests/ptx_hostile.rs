@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gpu_emu::ptx::{Module, PtxError};
 use proptest::prelude::*;
-use ptx_common::{hostile::launch, kernel};
+use ptx_common::{hostile::launch, kernel_for};
 
 const REAL: &str = include_str!("ptx/primitives.ptx");
 
@@ -82,7 +82,7 @@ fn small(body: &str) -> String {
         ld.param.b64 %rd1, [a]; st.local.u64 [own+8], %rd1; setp.lt.u64 %p1, %rd1, 2; @%p1 bra DONE;\n\
         { .param .b64 give; .param .b64 take; shr.u64 %rd2, %rd1, 9; st.param.b64 [give], %rd2; call.uni (take), twice, (give); ld.param.b64 %rd2, [take]; }\n\
         DONE: add.s64 %rd3, %rd1, %rd1; st.param.b64 [out], %rd3;\n ret;\n}\n.visible .entry";
-    kernel(body).replacen(".visible .entry", twice, 1)
+    kernel_for("sm_80", body).replacen(".visible .entry", twice, 1)
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gpu_emu::ptx::{Illegal, Interpreter, Module, Options, PtxFault};
 use gpu_emu::{Config, Fault, LaunchConfig, LogSink};
-use ptx_common::{Gpu, kernel, words};
+use ptx_common::{Gpu, kernel, kernel_for, words};
 
 const PRIMITIVES: &str = include_str!("ptx/primitives.ptx");
 
@@ -99,7 +99,8 @@ fn lines_of_the_log_reach_the_host_with_their_threads() {
 
 /// Runs `body` in 32 threads, each of which leaves `%rd0` in its place; `%r0` is its number.
 fn results(body: &str) -> Vec<u64> {
-    let gpu = Gpu::new(Module::parse(&kernel(body)).unwrap(), Options::default());
+    let module = Module::parse(&kernel_for("sm_80", body)).unwrap();
+    let gpu = Gpu::new(module, Options::default());
     let out = gpu.words(32);
     let arguments = words(&[out.as_slice().as_ptr() as u64]);
     match gpu.interpreter.run("k", LaunchConfig::new(1, 32), &arguments) {

@@ -224,6 +224,45 @@ fn operands_are_of_the_types_that_are_due() {
 }
 
 #[test]
+fn what_a_module_is_for_decides_what_it_has() {
+    let parse = |version: &str, target: &str, body: &str| {
+        let text = kernel(&format!("{body};"));
+        let text = text.replace(".version 7.0", &format!(".version {version}"));
+        Module::parse(&text.replace("sm_70", target)).err().map(|e| e.to_string())
+    };
+    for (version, target, body) in [
+        ("6.2", "sm_70", "activemask.b32 %r1"),
+        ("6.2", "sm_70", "nanosleep.u32 5"),
+        ("6.3", "sm_70", "mov.b16 %h1, 1; atom.cas.b16 %h1, [%rd9], %h1, 2"),
+        ("7.0", "sm_75", "tanh.approx.f32 %f1, %f1"),
+        ("7.0", "sm_80", "min.NaN.f32 %f1, %f1, %f2"),
+        ("7.0", "sm_80", "redux.sync.add.u32 %r1, %r2, -1"),
+        ("7.4", "sm_80", "applypriority.global.L2::evict_normal [%rd9], 128"),
+        ("7.4", "sm_80", "prefetch.global.L2::evict_last [%rd9]"),
+        ("7.8", "sm_70", "barrier.cta.sync 0"),
+        ("7.8", "sm_70", "ld.shared::cta.u32 %r1, [word]"),
+        ("8.3", "sm_90a", "ld.param::entry.u64 %rd1, [out]"),
+    ] {
+        let body = format!(".reg .b16 %h<2>; {body}");
+        assert_eq!(parse(version, target, &body), None, "{body}");
+        let older = if version < "7.0" { "6.0" } else { "7.0" };
+        let error = parse(older, "sm_70", &body).unwrap_or_else(|| panic!("{body} passes"));
+        assert!(error.contains("is due") || error.contains("none before"), "{body}: {error}");
+    }
+    for (version, target) in [("5.0", "sm_70"), ("7.0", "sm_61"), ("7.0", "nothing")] {
+        assert!(parse(version, target, "").is_some(), "{version} {target}");
+    }
+    assert!(Module::parse(&kernel("").replace(".target sm_70\n", "")).is_err());
+    // How many bytes of parameters a kernel has.
+    let long = |version: &str| {
+        let text = kernel("").replace(".param .u64 out", ".param .u64 out, .param .b8 many[5000]");
+        Module::parse(&text.replace("7.0", version)).err()
+    };
+    assert!(matches!(long("7.0"), Some(PtxError::TooLarge { most: 4352, .. })));
+    assert_eq!(long("8.1"), None);
+}
+
+#[test]
 fn operands_too_many_or_too_few_are_named() {
     for wrong in ["fence.sc.gpu %r1", "trap 1", "ret %r1", "exit 1", "prefetch.L1", "pmevent 1, 2"]
     {
@@ -236,7 +275,7 @@ fn operands_too_many_or_too_few_are_named() {
 fn what_is_known_passes() {
     let known = "fence.sc.sys; fence.acq_rel.gpu; fence.acq_rel.cta; membar.gl; membar.sys; membar.cta;\n\
         prefetch.global.L2 [%rd9]; prefetch.L1 [%rd9]; prefetchu.L1 [%rd9]; pmevent 7;\n\
-        applypriority.global.L2::evict_normal [%rd9], 128; activemask.b32 %r1; nanosleep.u32 5; bra.uni L; bra L;\n\
+        activemask.b32 %r1; nanosleep.u32 5; bra.uni L; bra L;\n\
         @%p1 bra.uni L; L: ret.uni; exit; trap; brkpt;";
     Module::parse(&kernel(known)).unwrap();
     let operands = "mov.b32 %r1, %f1; mov.b32 %f1, %r1; mov.b64 %rd1, %fd1; and.b32 %f1, %r1, 0f80000000;\n\

@@ -77,8 +77,13 @@ pub(crate) fn words(values: &[u64]) -> Vec<u8> {
 /// A kernel `k` around `body`: `%r0` is the thread's number in its block, and what is in `%rd0` at
 /// the end goes to the thread's place in the memory whose address is its argument, `%rd9`.
 pub(crate) fn kernel(body: &str) -> String {
+    kernel_for("sm_70", body)
+}
+
+/// The same for another architecture.
+pub(crate) fn kernel_for(target: &str, body: &str) -> String {
     format!(
-        ".version 7.0\n.target sm_70\n.address_size 64\n\
+        ".version 7.0\n.target {target}\n.address_size 64\n\
          .shared .align 16 .b8 word[64];\n\
          .visible .entry k(.param .u64 out)\n{{\n\
          .reg .pred %p<8>; .reg .b32 %r<8>; .reg .b64 %rd<10>; .reg .f32 %f<4>; .reg .f64 %fd<4>;\n\

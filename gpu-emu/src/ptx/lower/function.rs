@@ -178,6 +178,18 @@ impl<'a> Lowering<'_, 'a> {
         })
     }
 
+    /// Fails where the module is of an older version of PTX, in tenths, or for an older architecture.
+    pub(super) fn since(&self, version: u32, sm: u32) -> Result<(), PtxError> {
+        let machine = self.linker.machine;
+        if machine.version < version {
+            return self.malformed(format!("PTX {}.{} is due", version / 10, version % 10));
+        }
+        if machine.sm < sm {
+            return self.malformed(format!("there is none before sm_{sm}"));
+        }
+        Ok(())
+    }
+
     fn unknown<T>(&self, name: &str) -> Result<T, PtxError> {
         Err(PtxError::Unknown { line: self.line, name: name.to_owned() })
     }

@@ -16,6 +16,7 @@ impl<'a> Lowering<'_, 'a> {
         let name = parts.next().unwrap_or_default();
         let modifiers: Vec<&str> = parts.collect();
         let operands = &instruction.operands[..];
+        self.exists(name, &modifiers)?;
         match name {
             "ld" | "ldu" => self.load(&modifiers, operands),
             "st" => self.store(&modifiers, operands),
@@ -61,6 +62,24 @@ impl<'a> Lowering<'_, 'a> {
             "prmt" => self.permute(&modifiers, operands),
             "lop3" => self.table(&modifiers, operands),
             _ => self.compute(name, &modifiers, operands),
+        }
+    }
+
+    /// Fails for what the module's version of PTX or its architecture does not have yet.
+    fn exists(&self, name: &str, modifiers: &[&str]) -> Result<(), PtxError> {
+        let has = |modifier| modifiers.contains(&modifier);
+        match name {
+            "activemask" | "nanosleep" => self.since(62, 0),
+            "atom" if has("b16") => self.since(63, 0),
+            "tanh" => self.since(70, 75),
+            "redux" => self.since(70, 80),
+            "min" | "max" if has("NaN") => self.since(70, 80),
+            "applypriority" if has("L2::evict_normal") => self.since(74, 80),
+            "prefetch" if has("L2::evict_last") || has("L2::evict_normal") => self.since(74, 80),
+            "bar" | "barrier" if has("cta") => self.since(78, 0),
+            _ if has("shared::cta") => self.since(78, 0),
+            _ if has("param::entry") || has("param::func") => self.since(83, 0),
+            _ => Ok(()),
         }
     }
 

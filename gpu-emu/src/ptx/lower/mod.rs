@@ -14,7 +14,7 @@ use super::code::{CallSite, Function, Inst, Kernel, Program, Signature};
 use super::globals::Globals;
 use super::row::{Bank, LANES, Row, Slot};
 use super::space;
-use super::syntax::{self, Init, Source, Space, Type, Variable};
+use super::syntax::{self, Init, Machine, Source, Space, Type, Variable};
 
 /// What a name outside functions stands for.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,7 @@ enum Symbol {
 
 /// The program as far as it is made.
 struct Linker<'a> {
+    machine: Machine,
     symbols: HashMap<&'a str, Symbol>,
     functions: Vec<Function>,
     code: Vec<Inst>,
@@ -43,6 +44,7 @@ struct Linker<'a> {
 pub(super) fn lower(text: &str) -> Result<Program, PtxError> {
     let source = syntax::parse(text)?;
     let mut linker = Linker {
+        machine: source.machine,
         symbols: HashMap::new(),
         functions: Vec::new(),
         code: Vec::new(),
@@ -104,15 +106,21 @@ fn kernel(signature: &Signature, number: u32, function: &syntax::Function<'_>) -
     Kernel { function: number, argument_bytes: bytes, arguments, max_threads: function.max_threads }
 }
 
-/// A function's parameters take at most this many bytes, as on a GPU.
-const MOST_PARAMETER_BYTES: u64 = 32768;
+/// How many bytes the parameters of a function may take, or those of a kernel, as on a GPU.
+fn most_parameter_bytes(machine: Machine, kernel: bool) -> u64 {
+    match kernel {
+        true if machine.version < 81 => 4352,
+        true => 32764,
+        false => 32768,
+    }
+}
 
-fn sizes(variables: &[Variable<'_>]) -> Result<Vec<u32>, PtxError> {
+fn sizes(variables: &[Variable<'_>], most: u64) -> Result<Vec<u32>, PtxError> {
     let mut bytes = 0u64;
     for variable in variables {
-        bytes += u64::from(variable.bytes());
-        if bytes > MOST_PARAMETER_BYTES {
-            let (line, what, most) = (variable.line, "parameters", MOST_PARAMETER_BYTES);
+        bytes = bytes.next_multiple_of(variable.align.into()) + u64::from(variable.bytes());
+        if bytes > most {
+            let (line, what) = (variable.line, "parameters");
             return Err(PtxError::TooLarge { line, what, bytes, most });
         }
     }
@@ -123,8 +131,11 @@ impl<'a> Linker<'a> {
     /// Gives every function its number.
     fn declare(&mut self, source: &Source<'a>) -> Result<(), PtxError> {
         for function in &source.functions {
-            let signature =
-                Signature { params: sizes(&function.params)?, results: sizes(&function.results)? };
+            let most = most_parameter_bytes(self.machine, function.kernel);
+            let signature = Signature {
+                params: sizes(&function.params, most)?,
+                results: sizes(&function.results, most)?,
+            };
             match self.symbols.get(function.name) {
                 Some(&Symbol::Function(known)) => {
                     if self.functions[known as usize].signature != signature {

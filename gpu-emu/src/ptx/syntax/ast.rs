@@ -1,8 +1,18 @@
 //! What a module's text says.
 
+/// What a module is for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::ptx) struct Machine {
+    /// The version of PTX, times ten.
+    pub(in crate::ptx) version: u32,
+    /// The architecture: 70 for sm_70.
+    pub(in crate::ptx) sm: u32,
+}
+
 /// A module.
 #[derive(Debug, Default)]
 pub(in crate::ptx) struct Source<'a> {
+    pub(in crate::ptx) machine: Machine,
     pub(in crate::ptx) variables: Vec<Variable<'a>>,
     pub(in crate::ptx) functions: Vec<Function<'a>>,
 }

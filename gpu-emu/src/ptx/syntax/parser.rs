@@ -1,11 +1,15 @@
 //! Tokens to a module: directives, variables, functions.
 
-use super::ast::{Function, Init, Source, Space, Type, Variable};
+use super::ast::{Function, Init, Machine, Source, Space, Type, Variable};
 use super::lexer::{Lexer, Token};
 use crate::ptx::PtxError;
 
+/// The oldest version of PTX, times ten, that has what lanes of a warp do together here.
+const OLDEST: u32 = 60;
 /// The newest major version of PTX whose syntax is known.
-const NEWEST: u64 = 8;
+const NEWEST: u32 = 8;
+/// The oldest architecture whose threads each have a program counter of their own.
+const OLDEST_SM: u32 = 70;
 /// The most elements of a variable: no sensible module comes near, and sizes cannot overflow.
 const MOST_ELEMENTS: u64 = 1 << 24;
 /// The most registers of a family.
@@ -111,8 +115,8 @@ impl<'a> Parser<'a> {
     }
 
     fn module(mut self) -> Result<Source<'a>, PtxError> {
-        let mut source = Source::default();
-        self.version()?;
+        let machine = Machine { version: self.version()?, sm: self.target()? };
+        let mut source = Source { machine, ..Source::default() };
         loop {
             let word = match self.token {
                 Token::End => return Ok(source),
@@ -120,9 +124,9 @@ impl<'a> Parser<'a> {
                 _ => return self.fail("a directive"),
             };
             match word {
-                ".target" | ".address_size" => {
+                ".address_size" => {
                     self.advance()?;
-                    if word == ".address_size" && self.token != Token::Int(64) {
+                    if self.token != Token::Int(64) {
                         return self.fail("64, the only size of addresses");
                     }
                     self.skip_line()?;
@@ -135,7 +139,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Every module begins with its version.
-    fn version(&mut self) -> Result<(), PtxError> {
+    fn version(&mut self) -> Result<u32, PtxError> {
         if self.token != Token::Word(".version") {
             return self.fail("`.version`, with which PTX begins");
         }
@@ -144,10 +148,33 @@ impl<'a> Parser<'a> {
             return self.fail("a version, like 7.0");
         };
         let version = f64::from_bits(bits);
-        if version >= (NEWEST + 1) as f64 {
+        let tenths = (version * 10.0).round() as u32;
+        if tenths >= (NEWEST + 1) * 10 {
             return Err(PtxError::Newer { line, version: version.to_string() });
         }
-        self.advance().map(drop)
+        if tenths < OLDEST {
+            return self.fail("a version of 6.0 or newer");
+        }
+        self.advance()?;
+        Ok(tenths)
+    }
+
+    /// What machine it is for comes next.
+    fn target(&mut self) -> Result<u32, PtxError> {
+        if self.token != Token::Word(".target") {
+            return self.fail("`.target`, which comes after the version");
+        }
+        self.advance()?;
+        let Token::Word(target) = self.token else { return self.fail("a target, like sm_70") };
+        // `sm_90a` has what `sm_90` has.
+        let number = target.strip_prefix("sm_").map(|sm| sm.trim_end_matches(['a', 'f']));
+        match number.and_then(|number| number.parse().ok()) {
+            Some(sm) if sm >= OLDEST_SM => {
+                self.skip_line()?;
+                Ok(sm)
+            }
+            _ => self.fail("a target of sm_70 or newer"),
+        }
     }
 
     /// Debugging information, which nothing here needs.
