@@ -22,6 +22,9 @@ fn run(body: &str, threads: u32) -> Result<Vec<u64>, Fault> {
     }
 }
 
+/// Clears the word that threads wait at.
+const CLEAR: &str = "setp.eq.u32 %p7, %r0, 0; @%p7 st.shared.u32 [word], 0; bar.sync 0;";
+
 /// What thread 0 has stored in shared memory before the barrier, as all see it after that.
 fn passes(barrier: &str, threads: u32) -> Result<Vec<u64>, Fault> {
     run(
@@ -68,7 +71,7 @@ fn who_only_arrives_waits_for_its_warp_all_the_same() {
     // Lane 0 arrives, and would then let the others go that spin before they arrive.
     let alone = "setp.ne.u32 %p2, %r0, 0; @%p2 bra OTHERS; barrier.arrive 1, 32; st.volatile.shared.u32 [word], 1; bra.uni END;\n\
         OTHERS: ld.volatile.shared.u32 %r1, [word]; setp.eq.u32 %p3, %r1, 0; @%p3 bra OTHERS; barrier.arrive 1, 32;\n END:";
-    let stuck = run(alone, 32);
+    let stuck = run(&format!("{CLEAR} {alone}"), 32);
     assert!(matches!(stuck, Err(Fault::Ptx(PtxFault::Timeout { .. }))), "{stuck:?}");
 }
 
@@ -81,7 +84,7 @@ fn a_barrier_that_others_open_does_not_let_half_a_warp_through() {
         MEET: barrier.sync 1, 64; ld.volatile.shared.u32 %r2, [word]; cvt.u64.u32 %rd0, %r2; bra.uni END;\n\
         PAIR: nanosleep.u32 100000; barrier.sync 1, 64; setp.ge.u32 %p4, %r0, 32; @%p4 bra END;\n\
         nanosleep.u32 100000; st.volatile.shared.u32 [word], 5; barrier.sync 1, 64;\n END:";
-    let seen = run(body, 96).unwrap();
+    let seen = run(&format!("{CLEAR} {body}"), 96).unwrap();
     assert_eq!(seen[64..], [5; 32]);
 }
 

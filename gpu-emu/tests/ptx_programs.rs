@@ -250,7 +250,7 @@ fn lanes_diverge_and_meet_again() {
 fn a_lane_that_spins_lets_the_lane_it_waits_for_go_on() {
     // Lane 31 stores what lane 0 spins for, further down than lane 0 spins.
     computes(
-        "setp.ne.u32 %p1, %r0, 0; @%p1 bra OTHERS;\n\
+        "setp.ne.u32 %p1, %r0, 0; @!%p1 st.shared.u32 [word], 0; bar.warp.sync -1; @%p1 bra OTHERS;\n\
          SPIN: ld.shared.u32 %r1, [word]; setp.eq.u32 %p1, %r1, 0; @%p1 bra SPIN;\n bra.uni END;\n\
          OTHERS: setp.ne.u32 %p1, %r0, 31; @%p1 bra END; st.shared.u32 [word], 5;\n\
          END: bar.warp.sync -1; ld.shared.u32 %r1, [word]; cvt.u64.u32 %rd0, %r1;",
@@ -287,6 +287,56 @@ fn local_memory_is_each_threads_own() {
          st.u32 [%rd2+60], %r0; ld.local.s32 %rd0, [%rd1+60]; isspacep.local %p1, %rd2; @!%p1 mov.b64 %rd0, -1;",
         |n| n,
     );
+}
+
+#[test]
+fn nobody_clears_shared_and_local_memory() {
+    computes(
+        ".local .align 8 .b8 mine[16];\n ld.shared.u32 %r1, [word]; ld.local.u32 %r2, [mine+8]; setp.ne.u32 %p1, %r1, 0;\n\
+         setp.ne.and.u32 %p1, %r2, 0, %p1; selp.b64 %rd0, 1, 0, %p1;",
+        |_| 1,
+    );
+}
+
+#[test]
+fn dynamic_shared_memory_is_aligned_and_whole() {
+    let body = "mov.b64 %rd1, many; and.b64 %rd0, %rd1, 127; mov.b64 %rd2, more; and.b64 %rd3, %rd2, 127;\n\
+        or.b64 %rd0, %rd0, %rd3; mul.wide.u32 %rd4, %r0, 4; add.s64 %rd1, %rd1, %rd4; st.shared.u32 [%rd1], %r0;";
+    let variables =
+        ".extern .shared .align 128 .b8 many[];\n.extern .shared .align 4 .b8 more[];\n.visible";
+    let gpu = Gpu::new(
+        Module::parse(&kernel(body).replace(".visible", variables)).unwrap(),
+        Options::default(),
+    );
+    let out = gpu.words(32);
+    let arguments = words(&[out.as_slice().as_ptr() as u64]);
+    let shape = LaunchConfig::new(1, 32).shared_bytes(128);
+    gpu.interpreter.run("k", shape, &arguments).unwrap();
+    assert_eq!(out.as_slice(), [0; 32]);
+}
+
+#[test]
+fn variables_begin_as_numbers_of_their_types() {
+    let variables = ".global .f32 half = 0.5;\n.global .f64 less[2] = {-1.5, 0d3FF0000000000000};\n\
+        .global .b32 one = 1.0;\n.global .b64 two = 2.0;\n.global .f32 three = 0f40400000;\n.global .s32 four = -4;\n.visible";
+    let read = |name: &str, ty: &str| {
+        let body = format!("mov.b64 %rd1, {name}; ld.global.b{ty} %rd0, [%rd1];");
+        let text = kernel(&body).replace(".visible", variables);
+        let gpu = Gpu::new(Module::parse(&text).unwrap(), Options::default());
+        let out = gpu.words(32);
+        let arguments = words(&[out.as_slice().as_ptr() as u64]);
+        gpu.interpreter.run("k", LaunchConfig::new(1, 1), &arguments).unwrap();
+        out.get(0)
+    };
+    assert_eq!(read("half", "32"), u64::from(0.5f32.to_bits()));
+    assert_eq!(read("less", "64"), (-1.5f64).to_bits());
+    assert_eq!(read("less+8", "64"), 1f64.to_bits());
+    assert_eq!([read("one", "32"), read("three", "32")], [1f32, 3.0].map(|n| n.to_bits().into()));
+    assert_eq!([read("two", "64"), read("four", "32")], [2f64.to_bits(), 0xffff_fffc]);
+    for wrong in [".f32 x = 1", ".u32 x = 1.5", ".f64 x = 0f3F800000", ".u64 x = word", ".pred x"] {
+        let text = kernel("").replace(".visible", &format!(".global {wrong};\n.visible"));
+        assert!(Module::parse(&text).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gpu_rt::Dim3;
 
+use super::GARBAGE;
 use super::access::Kind;
 use super::barrier::Barriers;
 use super::group::Stop;
@@ -179,7 +180,8 @@ pub(in crate::ptx) struct SharedMemory {
 
 impl SharedMemory {
     fn new(bytes: u32, checked: bool) -> Self {
-        let words = (0..bytes.div_ceil(16) * 2 + 2).map(|_| UnsafeCell::new(0)).collect();
+        let garbage = u64::from_ne_bytes([GARBAGE; 8]);
+        let words = (0..bytes.div_ceil(16) * 2 + 2).map(|_| UnsafeCell::new(garbage)).collect();
         let written = checked.then(|| RefCell::new(vec![false; bytes as usize]));
         SharedMemory { words, bytes, written }
     }

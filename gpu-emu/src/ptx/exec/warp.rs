@@ -1,5 +1,6 @@
 //! A warp: registers, local memory and a program counter for each lane.
 
+use super::GARBAGE;
 use super::barrier::{Arrival, Barriers};
 use super::block::SharedMemory;
 use crate::error::Fault;
@@ -257,7 +258,7 @@ impl LocalMemory {
         }
         let granules = (bytes as usize).div_ceil(GRANULE);
         if granules > self.granules.len() {
-            self.granules.resize(granules, Granules([[0; GRANULE]; LANES]));
+            self.granules.resize(granules, Granules([[GARBAGE; GRANULE]; LANES]));
         }
         true
     }

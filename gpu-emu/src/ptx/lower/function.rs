@@ -304,7 +304,6 @@ impl<'a> Lowering<'_, 'a> {
             Operand::Int(value) if ty == Type::Pred => u64::from(value != 0),
             Operand::Int(value) if !ty.is_float() => truncated(value, ty),
             Operand::Single(bits) if matches!(ty, Type::F32 | Type::B32) => bits.into(),
-            Operand::Single(bits) if ty == Type::F64 => f64::from(f32::from_bits(bits)).to_bits(),
             Operand::Double(bits) if ty == Type::F32 => {
                 (f64::from_bits(bits) as f32).to_bits().into()
             }

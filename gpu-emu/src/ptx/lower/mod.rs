@@ -179,15 +179,17 @@ impl<'a> Linker<'a> {
         for variable in shared.iter().filter(|v| v.count > 0) {
             self.place_shared(variable, &mut bytes)?;
         }
-        // Aligned as any variable may be, once for all.
-        bytes = bytes.next_multiple_of(16);
+        // Those whose size the launch says all begin at one place, aligned as each of them wants.
+        let dynamic = shared.iter().filter(|v| v.count == 0);
+        let align = dynamic.map(|v| v.align).max().unwrap_or(1).max(16);
+        bytes = bytes.next_multiple_of(align.into());
         for variable in shared.iter().filter(|v| v.count == 0) {
             let mut after = bytes;
             self.place_shared(variable, &mut after)?;
         }
         for (number, variable) in global.iter().enumerate() {
             for (element, init) in variable.init.iter().enumerate() {
-                let value = self.initial(variable.line, init)?;
+                let value = self.initial(variable, init)?;
                 globals.initialise(number, element as u32, variable.ty.bytes(), value);
             }
         }
@@ -208,17 +210,30 @@ impl<'a> Linker<'a> {
         }
     }
 
-    fn initial(&self, line: u32, init: &Init<'_>) -> Result<u64, PtxError> {
-        let (name, generic, offset) = match *init {
-            Init::Value(value) => return Ok(value),
-            Init::Address { name, generic, offset } => (name, generic, offset),
+    /// The bits of an initial value.
+    fn initial(&self, variable: &Variable<'_>, init: &Init<'_>) -> Result<u64, PtxError> {
+        let wrong = |why: &str| PtxError::Malformed {
+            line: variable.line,
+            instruction: variable.name.to_owned(),
+            why: why.to_owned(),
+        };
+        let (name, offset) = match (*init, variable.ty) {
+            (Init::Int(value), ty) if !ty.is_float() => return Ok(value),
+            (Init::Single(bits), Type::F32 | Type::B32) => return Ok(bits.into()),
+            (Init::Double(bits), Type::F32 | Type::B32) => {
+                return Ok((f64::from_bits(bits) as f32).to_bits().into());
+            }
+            (Init::Double(bits), Type::F64 | Type::B64) => return Ok(bits),
+            (Init::Address { name, offset }, ty) if !ty.is_float() => (name, offset),
+            _ => return Err(wrong("an initial value of another type")),
         };
         let base = match self.symbols.get(name) {
             Some(&Symbol::Global(address)) => address,
-            Some(&Symbol::Shared(at)) if generic => space::SHARED + u64::from(at),
-            Some(&Symbol::Shared(at)) => at.into(),
             Some(&Symbol::Function(number)) => space::function_address(number),
-            None => return Err(PtxError::Unknown { line, name: name.to_owned() }),
+            Some(&Symbol::Shared(_)) => return Err(wrong("no initial value is in shared memory")),
+            None => {
+                return Err(PtxError::Unknown { line: variable.line, name: name.to_owned() });
+            }
         };
         Ok(base.wrapping_add_signed(offset))
     }

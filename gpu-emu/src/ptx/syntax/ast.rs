@@ -163,10 +163,16 @@ impl Variable<'_> {
 /// An element of an initial value.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ptx) enum Init<'a> {
-    /// Bits.
-    Value(u64),
-    /// An address, generic or in the variable's own space, with an offset.
-    Address { name: &'a str, generic: bool, offset: i64 },
+    Int(u64),
+    /// The bits of a single-precision number.
+    Single(u32),
+    /// The bits of a double-precision number, which any variable of numbers may begin as.
+    Double(u64),
+    /// An address in global memory, which is the same as a generic one, with an offset.
+    Address {
+        name: &'a str,
+        offset: i64,
+    },
 }
 
 /// A function or a kernel.

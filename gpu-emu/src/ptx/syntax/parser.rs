@@ -263,7 +263,8 @@ impl<'a> Parser<'a> {
                     lanes = 4;
                 }
                 Token::Word(word) => {
-                    let Some(ty) = word.strip_prefix('.').and_then(Type::named) else {
+                    let ty = word.strip_prefix('.').and_then(Type::named);
+                    let Some(ty) = ty.filter(|&ty| ty != Type::Pred || space == Space::Reg) else {
                         return self.fail("a type, like `.b32`");
                     };
                     self.advance()?;
@@ -327,19 +328,19 @@ impl<'a> Parser<'a> {
             }
             return self.expect(b'}');
         }
+        let negative = self.accept(b'-')?;
         let value = match self.token {
-            Token::Single(bits) => {
+            Token::Single(bits) if !negative => {
                 self.advance()?;
-                Init::Value(bits.into())
+                Init::Single(bits)
             }
             Token::Double(bits) => {
                 self.advance()?;
-                Init::Value(bits)
+                Init::Double(bits ^ u64::from(negative) << 63)
             }
-            Token::Word(word) => {
+            Token::Word(word) if !negative => {
                 self.advance()?;
-                let generic = word == "generic";
-                let name = if generic {
+                let name = if word == "generic" {
                     self.expect(b'(')?;
                     let name = self.name()?;
                     self.expect(b')')?;
@@ -349,9 +350,12 @@ impl<'a> Parser<'a> {
                 };
                 let signed = self.is(b'+') || self.is(b'-');
                 let offset = if signed { self.signed()? } else { 0 };
-                Init::Address { name, generic, offset }
+                Init::Address { name, offset }
             }
-            _ => Init::Value(self.signed()? as u64),
+            _ => {
+                let value = self.signed()?;
+                Init::Int(if negative { value.wrapping_neg() } else { value } as u64)
+            }
         };
         values.push(value);
         Ok(())
