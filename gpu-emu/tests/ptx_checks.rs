@@ -74,3 +74,25 @@ fn only_what_is_ordered_makes_plain_accesses_no_race() {
         assert!(race(&format!("st.u32 [%rd9+64], 1; {release}")));
     }
 }
+
+#[test]
+fn an_order_for_a_block_alone_is_none_for_others() {
+    let race =
+        |body: &str| matches!(checked(&format!("{APART} {body}")), Err(Illegal::Race { .. }));
+    for access in [
+        "st.relaxed.SCOPE.u32 [%rd9+64], 1;",
+        "st.release.SCOPE.global.u32 [%rd9+64], 1;",
+        "atom.SCOPE.add.u32 %r1, [%rd9+64], 1;",
+        "red.relaxed.SCOPE.global.add.u32 [%rd9+64], 1;",
+        "ld.acquire.SCOPE.u32 %r1, [%rd9+64]; st.relaxed.SCOPE.u32 [%rd9+64], 1;",
+    ] {
+        assert!(race(&access.replace("SCOPE", "cta")), "{access}");
+        assert!(!race(&access.replace("SCOPE", "gpu")), "{access}");
+        // What each block has for itself it may order as it likes.
+        let own = access.replace("SCOPE", "cta").replace("%rd9+64", "%rd8");
+        assert!(!race(&own), "{own}");
+    }
+    // Nor is anything else ordered by it.
+    let pass = "st.u32 [%rd9+64], 1; atom.acq_rel.SCOPE.add.u32 %r1, [%rd9+128], 1;";
+    assert!(race(&pass.replace("SCOPE", "cta")));
+}

@@ -404,6 +404,46 @@ fn what_waits_for_ever_is_a_deadlock() {
 }
 
 #[test]
+fn what_is_said_to_be_uniform_is() {
+    for (uniform, parts) in [
+        (
+            "setp.lt.u32 %p1, %r0, 99; @%p1 bra.uni L; L:",
+            "setp.lt.u32 %p1, %r0, 9; @%p1 bra.uni L; L:",
+        ),
+        ("@!%p1 bra.uni L; trap; L:", "setp.ge.u32 %p1, %r0, 31; @!%p1 bra.uni L; L:"),
+        (
+            "T: .branchtargets L, M; mov.u32 %r1, 1; brx.idx.uni %r1, T; L: trap; M:",
+            "T: .branchtargets L, M; and.b32 %r1, %r0, 1; brx.idx.uni %r1, T; L: mov.b64 %rd0, 2; M:",
+        ),
+    ] {
+        computes(&format!("mov.b64 %rd0, 1; {uniform}"), |_| 1);
+        let parted = fault(parts, Options::default());
+        assert!(matches!(parted, Fault::Ptx(PtxFault::Parted { .. })), "{parts}: {parted}");
+    }
+    // Who has parted before need not go the same way.
+    let apart = "mov.b64 %rd0, 1; setp.eq.u32 %p1, %r0, 0; @%p1 bra A; setp.eq.u32 %p2, %r0, 0; @%p2 bra.uni E; bra E;\n\
+        A: setp.eq.u32 %p2, %r0, 0; @%p2 bra.uni E; trap; E:";
+    computes(apart, |_| 1);
+    let call = |choice: &str| {
+        format!(
+            "mov.b64 %rd1, f; mov.b64 %rd2, g; {choice} P: .callprototype _ (); call.uni %rd1, (), P;"
+        )
+    };
+    let functions = ".func f() {{ ret; }}\n.func g() {{ ret; }}\n.visible .entry";
+    let run = |choice: &str| {
+        let functions = functions.replace("{{", "{").replace("}}", "}");
+        let text = kernel(&call(choice)).replacen(".visible .entry", &functions, 1);
+        let gpu = Gpu::new(Module::parse(&text).unwrap(), Options::default());
+        let out = gpu.words(32);
+        let arguments = words(&[out.as_slice().as_ptr() as u64]);
+        gpu.interpreter.run("k", LaunchConfig::new(1, 32), &arguments)
+    };
+    assert!(run("").is_ok());
+    let parted = run("setp.eq.u32 %p1, %r0, 5; @%p1 mov.b64 %rd1, %rd2;").unwrap_err();
+    assert!(matches!(*parted.fault, Fault::Ptx(PtxFault::Parted { .. })), "{parted}");
+}
+
+#[test]
 fn a_kernel_that_never_ends_is_stopped() {
     let gpu = Gpu::new(Module::parse(&kernel("L: bra.uni L;")).unwrap(), Options::default());
     let shape = LaunchConfig::new(1, 32).timeout(Duration::from_millis(50));
@@ -439,6 +479,29 @@ fn wrong_launches_are_refused() {
     ));
     assert!(matches!(run("k", LaunchConfig::new(0, 1), 8), Fault::Empty { .. }));
     assert!(matches!(run("k", one.shared_bytes(1 << 20), 8), Fault::SharedTooLarge { .. }));
+}
+
+#[test]
+fn blocks_have_the_extent_that_a_kernel_was_compiled_for() {
+    let launch = |directive: &str, block: (u32, u32, u32)| {
+        let text = kernel("mov.b64 %rd0, 1;").replace("out)\n{", &format!("out)\n{directive}\n{{"));
+        let gpu = Gpu::new(Module::parse(&text).unwrap(), Options::default());
+        let out = gpu.words(64);
+        let arguments = words(&[out.as_slice().as_ptr() as u64]);
+        let error = gpu.interpreter.run("k", LaunchConfig::new(1, block), &arguments).err()?;
+        match &*error.fault {
+            Fault::Ptx(fault) => Some(fault.clone()),
+            other => panic!("{other}"),
+        }
+    };
+    assert_eq!(launch(".reqntid 16, 2", (16, 2, 1)), None);
+    for other in [(2, 16, 1), (32, 1, 1), (8, 2, 1)] {
+        let fault = launch(".reqntid 16, 2", other);
+        assert!(matches!(fault, Some(PtxFault::Extent { .. })), "{fault:?}");
+    }
+    assert_eq!(launch(".maxntid 16, 2", (8, 1, 4)), None);
+    let more = launch(".maxntid 16, 2", (33, 1, 1));
+    assert_eq!(more, Some(PtxFault::TooManyThreads { threads: 33, most: 32 }));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Races between blocks: two plain accesses of the same bytes, one of them a write, that nothing
-//! orders.
+//! orders. What has an order for its block alone (`.cta`) is plain to all others.
 //!
 //! Each block has a vector clock: for every block, how much of what that one did it is known to come
 //! after. Read-modify-writes and accesses with an order pass clocks on through the words that they

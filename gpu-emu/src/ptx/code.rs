@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use gpu_rt::Dim3;
+
 use super::globals::Globals;
 use super::row::{Map, Row, Slot};
 
@@ -50,12 +52,20 @@ pub(super) enum Code {
     BranchIf {
         when: bool,
     },
+    /// The same, and all lanes that run together go the same way.
+    BranchUniform {
+        when: bool,
+    },
     /// Goes to target number `a` of table `imm`.
-    BranchIndexed,
+    BranchIndexed {
+        uniform: bool,
+    },
     /// Calls function `e`'s number of call site `imm`.
     Call,
     /// Calls the function whose address is `a`, as call site `imm` says.
-    CallIndirect,
+    CallIndirect {
+        uniform: bool,
+    },
     Return,
     Exit,
     Trap,
@@ -137,6 +147,8 @@ pub(super) enum Order {
 pub(super) struct Access {
     pub(super) space: Space,
     pub(super) order: Order,
+    /// Whether the order is one among the block's own threads alone.
+    pub(super) block: bool,
     /// Bytes of an element.
     pub(super) bytes: u8,
     /// How many elements.
@@ -151,6 +163,8 @@ pub(super) struct Atomic {
     pub(super) op: AtomicOp,
     pub(super) space: Space,
     pub(super) order: Order,
+    /// Whether it is one for the block's own threads alone.
+    pub(super) block: bool,
     pub(super) bytes: u8,
 }
 
@@ -292,6 +306,8 @@ pub(super) struct Kernel {
     /// For each parameter its first row, where it begins in the arguments, and its size in bytes.
     pub(super) arguments: Vec<(u32, u32, u32)>,
     pub(super) max_threads: Option<u32>,
+    /// The only extent that its blocks may have.
+    pub(super) extent: Option<Dim3>,
 }
 
 /// A module, ready to run.

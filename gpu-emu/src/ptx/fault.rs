@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use gpu_rt::Dim3;
+
 use super::code::Program;
 use crate::report::LaneId;
 
@@ -63,7 +65,8 @@ pub enum Illegal {
     Uninitialised,
     /// Of a word that another block accessed, with nothing to order the two.
     #[error(
-        "a race: {other} accessed the same bytes with {other_at}, one of the two writes, and both are plain"
+        "a race: {other} accessed the same bytes with {other_at}, one of the two writes, and both are plain, or have \
+         an order for threads of their own block alone"
     )]
     Race {
         /// Who.
@@ -102,6 +105,14 @@ pub enum PtxFault {
         threads: u64,
         /// What the kernel was compiled for.
         most: u32,
+    },
+    /// The block is of another extent than the kernel was compiled for.
+    #[error("a block of {given} threads, while the kernel was compiled for {due} and no other")]
+    Extent {
+        /// Its extent.
+        given: Dim3,
+        /// The kernel's.
+        due: Dim3,
     },
     /// The kernel has more registers than a warp may.
     #[error(
@@ -168,6 +179,16 @@ pub enum PtxFault {
         count: usize,
         /// The instruction.
         at: At,
+    },
+    /// Lanes that run together part at a branch or a call that says that they do not.
+    #[error("{lane} goes another way than {other} at {at}, which is `.uni`")]
+    Parted {
+        /// The thread.
+        lane: LaneId,
+        /// One that runs with it.
+        other: LaneId,
+        /// The instruction.
+        at: Box<At>,
     },
     /// A lane named a mask without itself.
     #[error("{lane} named mask {mask:#010x} at {at}, which lacks itself")]

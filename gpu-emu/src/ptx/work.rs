@@ -70,6 +70,10 @@ impl Call {
         if let Some(most) = kernel.max_threads.filter(|&most| threads > most.into()) {
             return Err(PtxFault::TooManyThreads { threads, most }.into());
         }
+        let given = config.block;
+        if let Some(due) = kernel.extent.filter(|&due| due != given) {
+            return Err(PtxFault::Extent { given, due }.into());
+        }
         let bytes = config.shared_bytes.saturating_add(program.shared_bytes as usize);
         if bytes > MAX_SHARED_BYTES {
             return Err(Fault::SharedTooLarge { bytes });

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use super::warp::{Cpu, Failure, Warp, failure};
-use crate::ptx::code::{Access, Inst, Order, Space};
+use crate::ptx::code::{Access, Atomic, Inst, Order, Space};
 use crate::ptx::fault::{At, Illegal, PtxFault};
 use crate::ptx::row::{LANES, Lanes, Slot, bits};
 use crate::ptx::space::{Window, window};
@@ -13,23 +13,31 @@ use crate::ptx::space::{Window, window};
 pub(in crate::ptx) struct Kind {
     pub(in crate::ptx) reads: bool,
     pub(in crate::ptx) writes: bool,
-    /// Whether it is more than a plain access: others may come after it, or it after them.
+    /// Whether it is more to other blocks than a plain access: others may come after it, or it after
+    /// them.
     pub(in crate::ptx) ordered: bool,
 }
 
 impl Kind {
     #[inline(always)]
-    fn load(order: Order) -> Kind {
-        Kind { reads: true, writes: false, ordered: order != Order::Weak }
+    fn load(access: Access) -> Kind {
+        Kind { reads: true, writes: false, ordered: is_ordered(access) }
     }
 
     #[inline(always)]
-    fn store(order: Order) -> Kind {
-        Kind { reads: false, writes: true, ordered: order != Order::Weak }
+    fn store(access: Access) -> Kind {
+        Kind { reads: false, writes: true, ordered: is_ordered(access) }
     }
 
     /// A read-modify-write, which is ordered whatever it says.
-    pub(super) const MODIFY: Kind = Kind { reads: true, writes: true, ordered: true };
+    pub(super) fn modify(atomic: Atomic) -> Kind {
+        Kind { reads: true, writes: true, ordered: !atomic.block }
+    }
+}
+
+#[inline(always)]
+fn is_ordered(access: Access) -> bool {
+    access.order != Order::Weak && !access.block
 }
 
 /// An access of one lane, as far as all lanes of the instruction share it.
@@ -148,7 +156,7 @@ impl Warp {
         pc: u32,
     ) -> Result<(), Failure> {
         let bytes = u32::from(access.bytes) * u32::from(access.count);
-        let reach = Reach { space: access.space, bytes, kind: Kind::load(access.order), pc };
+        let reach = Reach { space: access.space, bytes, kind: Kind::load(access), pc };
         let (mut sectors, mut windows) = (Sectors::new(), [false; 3]);
         for lane in bits(lanes.mask) {
             let address = lanes.get(inst.a, lane).wrapping_add_signed(inst.imm);
@@ -184,7 +192,7 @@ impl Warp {
         pc: u32,
     ) -> Result<(), Failure> {
         let bytes = u32::from(access.bytes) * u32::from(access.count);
-        let reach = Reach { space: access.space, bytes, kind: Kind::store(access.order), pc };
+        let reach = Reach { space: access.space, bytes, kind: Kind::store(access), pc };
         let (mut sectors, mut windows) = (Sectors::new(), [false; 3]);
         for lane in bits(lanes.mask) {
             let address = lanes.get(inst.a, lane).wrapping_add_signed(inst.imm);

@@ -20,7 +20,7 @@ impl Warp {
         pc: u32,
     ) -> Result<(), Failure> {
         let bytes = u32::from(atomic.bytes);
-        let reach = Reach { space: atomic.space, bytes, kind: Kind::MODIFY, pc };
+        let reach = Reach { space: atomic.space, bytes, kind: Kind::modify(atomic), pc };
         let mut touched = [u64::MAX; 2];
         for lane in bits(lanes.mask) {
             let address = lanes.get(inst.a, lane).wrapping_add_signed(inst.imm);

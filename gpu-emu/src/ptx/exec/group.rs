@@ -183,6 +183,13 @@ impl Warp {
                     }
                     continue;
                 }
+                Code::BranchUniform { when } => {
+                    let holds = lanes.test(inst.a);
+                    let taken = if when { holds } else { mask & !holds };
+                    self.stay_together(cpu, mask, taken, pc)?;
+                    pc = if taken == mask { inst.target() } else { pc + 1 };
+                    continue;
+                }
                 Code::Atomic(atomic) => {
                     self.atomic(cpu, &lanes, inst, atomic, pc)?;
                     fuel.poll();
@@ -233,14 +240,17 @@ impl Warp {
                     pc += 1;
                     continue;
                 }
-                Code::Call | Code::CallIndirect => {
+                Code::Call | Code::CallIndirect { .. } => {
                     let leader = mask.trailing_zeros() as usize;
                     let callee = self.callee(cpu, inst, lanes.get(inst.a, leader), pc, leader)?;
                     // Lanes that call something else do so after these.
-                    let indirect = matches!(inst.code, Code::CallIndirect);
+                    let indirect = matches!(inst.code, Code::CallIndirect { .. });
                     let target = lanes.get(inst.a, leader);
                     let apart = bits(mask).filter(|&l| indirect && lanes.get(inst.a, l) != target);
                     let apart = apart.fold(0, |apart, lane| apart | 1 << lane);
+                    if let Code::CallIndirect { uniform: true } = inst.code {
+                        self.stay_together(cpu, mask, apart, pc)?;
+                    }
                     self.park(apart, pc);
                     mask &= !apart;
                     if apart != 0 {
@@ -265,9 +275,15 @@ impl Warp {
                     base = self.leave(cpu, back as u32, mask, base);
                     Some(back as u32)
                 }
-                Code::BranchIndexed => {
+                Code::BranchIndexed { uniform } => {
                     self.park(mask, pc);
                     self.indexed(cpu, inst, mask, base, pc)?;
+                    if uniform {
+                        let first = self.pc[mask.trailing_zeros() as usize];
+                        let apart = bits(mask).filter(|&lane| self.pc[lane] != first);
+                        let apart = apart.fold(0, |apart, lane| apart | 1 << lane);
+                        self.stay_together(cpu, mask, apart, pc)?;
+                    }
                     None
                 }
                 Code::Exit => return self.exit(cpu, mask, pc).map(Some),
@@ -309,6 +325,17 @@ impl Warp {
             threads = u64::from(mask.count_ones());
             lanes = self.lanes(program, base, mask);
         }
+    }
+
+    /// Fails if some lanes of a group go one way, and the others another.
+    fn stay_together(&self, cpu: &Cpu<'_>, mask: u32, some: u32, pc: u32) -> Result<(), Failure> {
+        let others = mask & !some;
+        if some == 0 || others == 0 {
+            return Ok(());
+        }
+        let id = |lanes: u32| self.id(cpu, lanes.trailing_zeros() as usize);
+        let (lane, other) = (id(others), id(some));
+        Err(failure(PtxFault::Parted { lane, other, at: Box::new(At::new(cpu.program, pc)) }))
     }
 
     /// The function that a call goes to.

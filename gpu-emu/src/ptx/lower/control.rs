@@ -20,11 +20,22 @@ impl<'a> Lowering<'_, 'a> {
             return self.malformed("a label is due");
         };
         let inst = match condition {
-            Some((a, when)) => Inst { a, ..Inst::new(Code::BranchIf { when }) },
+            Some((a, when)) => {
+                let code = match self.is_uniform() {
+                    true => Code::BranchUniform { when },
+                    false => Code::BranchIf { when },
+                };
+                Inst { a, ..Inst::new(code) }
+            }
             None => Inst::new(Code::Branch),
         };
         self.emit_jump(inst, name);
         Ok(())
+    }
+
+    /// Whether the instruction says that lanes that run together go the same way.
+    fn is_uniform(&self) -> bool {
+        self.opcode.ends_with(".uni")
     }
 
     pub(super) fn indexed_branch(&mut self, operands: &[Operand<'a>]) -> Result<(), PtxError> {
@@ -35,7 +46,8 @@ impl<'a> Lowering<'_, 'a> {
             return Err(PtxError::Unknown { line: self.line, name: (*name).to_owned() });
         };
         let a = self.source(index, Type::U32)?;
-        self.emit(Inst { a, imm: table as i64, ..Inst::new(Code::BranchIndexed) });
+        let code = Code::BranchIndexed { uniform: self.is_uniform() };
+        self.emit(Inst { a, imm: table as i64, ..Inst::new(code) });
         Ok(())
     }
 
@@ -76,7 +88,10 @@ impl<'a> Lowering<'_, 'a> {
         let site = self.call_site(callee, signature, arguments, results)?;
         let imm = self.linker.calls.len() as i64;
         self.linker.calls.push(site);
-        let code = if callee.is_some() { Code::Call } else { Code::CallIndirect };
+        let code = match callee {
+            Some(_) => Code::Call,
+            None => Code::CallIndirect { uniform: self.is_uniform() },
+        };
         self.emit(Inst { a, imm, ..Inst::new(code) });
         Ok(())
     }

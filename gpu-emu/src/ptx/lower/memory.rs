@@ -13,6 +13,8 @@ struct Modifiers {
     /// Nothing for parameters.
     space: Option<Space>,
     order: Order,
+    /// Whether the order is one among the block's own threads alone.
+    block: bool,
     count: u8,
     ty: Type,
 }
@@ -104,7 +106,9 @@ impl<'a> Lowering<'_, 'a> {
             Some("local") => Some(Space::Local),
             Some(_) => None,
         };
-        Ok(Modifiers { space, order: order.map_or(Order::Weak, strength), count, ty })
+        let order = order.map_or(Order::Weak, strength);
+        let block = find(About::Scope) == Some("cta");
+        Ok(Modifiers { space, order, block, count, ty })
     }
 
     /// The row and the offset that a memory operand names, and which memory it is in: that of a variable,
@@ -174,7 +178,7 @@ impl<'a> Lowering<'_, 'a> {
         if self.opcode.starts_with("ldu") && !modifiers.iter().all(uniform) {
             return self.unsupported("these modifiers");
         }
-        let Modifiers { space, order, count, ty } = self.modifiers(modifiers, CACHES)?;
+        let Modifiers { space, order, block, count, ty } = self.modifiers(modifiers, CACHES)?;
         let [to, from] = self.operands(operands)?;
         let elements = self.elements(to, count)?;
         let Some(space) = space else { return self.load_param(elements, from, ty) };
@@ -201,6 +205,7 @@ impl<'a> Lowering<'_, 'a> {
         let access = Access {
             space,
             order,
+            block,
             bytes: ty.bytes() as u8,
             count,
             signed: signed.then_some(width as u8),
@@ -219,7 +224,7 @@ impl<'a> Lowering<'_, 'a> {
         if modifiers.iter().any(|m| matches!(*m, "const" | "param::entry" | "nc")) {
             return self.malformed("nothing is stored there");
         }
-        let Modifiers { space, order, count, ty } = self.modifiers(modifiers, CACHES)?;
+        let Modifiers { space, order, block, count, ty } = self.modifiers(modifiers, CACHES)?;
         let [to, from] = self.operands(operands)?;
         let elements = self.elements(from, count)?;
         let Some(space) = space else { return self.store_param(elements, to, ty) };
@@ -231,7 +236,7 @@ impl<'a> Lowering<'_, 'a> {
             slots.push(self.sized_source(element, ty, Size::AtLeast)?);
         }
         let (a, imm, space) = self.address(to, space)?;
-        let access = Access { space, order, bytes: ty.bytes() as u8, count, signed: None };
+        let access = Access { space, order, block, bytes: ty.bytes() as u8, count, signed: None };
         let b = self.listed(&slots);
         self.emit(Inst { a, b, imm, ..Inst::new(Code::Store(access)) });
         Ok(())
@@ -372,7 +377,8 @@ impl<'a> Lowering<'_, 'a> {
         if space == Space::Local {
             return self.malformed("only global and shared memory are modified so");
         }
-        let atomic = Atomic { op, space, order, bytes: ty.bytes() as u8 };
+        let block = find(About::Scope) == Some("cta");
+        let atomic = Atomic { op, space, order, block, bytes: ty.bytes() as u8 };
         self.emit(Inst { d, a, b, c, imm, ..Inst::new(Code::Atomic(atomic)) });
         Ok(())
     }

@@ -103,7 +103,8 @@ fn kernel(signature: &Signature, number: u32, function: &syntax::Function<'_>) -
         (row, offset, param.bytes())
     });
     let arguments = arguments.collect();
-    Kernel { function: number, argument_bytes: bytes, arguments, max_threads: function.max_threads }
+    let (max_threads, extent) = (function.max_threads, function.extent);
+    Kernel { function: number, argument_bytes: bytes, arguments, max_threads, extent }
 }
 
 /// How many bytes the parameters of a function may take, or those of a kernel, as on a GPU.

@@ -1,5 +1,7 @@
 //! What a module's text says.
 
+use gpu_rt::Dim3;
+
 /// What a module is for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::ptx) struct Machine {
@@ -185,6 +187,8 @@ pub(in crate::ptx) struct Function<'a> {
     pub(in crate::ptx) params: Vec<Variable<'a>>,
     /// The most threads of a block, if the text says so.
     pub(in crate::ptx) max_threads: Option<u32>,
+    /// The extent that a block must have, if the text says so.
+    pub(in crate::ptx) extent: Option<Dim3>,
     /// Nothing for a declaration.
     pub(in crate::ptx) body: Option<Vec<Statement<'a>>>,
 }

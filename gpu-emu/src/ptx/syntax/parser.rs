@@ -1,5 +1,7 @@
 //! Tokens to a module: directives, variables, functions.
 
+use gpu_rt::Dim3;
+
 use super::ast::{Function, Init, Machine, Source, Space, Type, Variable};
 use super::lexer::{Lexer, Token};
 use crate::ptx::PtxError;
@@ -368,7 +370,7 @@ impl<'a> Parser<'a> {
         let line = self.line;
         let name = self.name()?;
         let params = if self.is(b'(') { self.params()? } else { Vec::new() };
-        let mut max_threads = None;
+        let (mut max_threads, mut extent) = (None, None);
         let body = loop {
             match self.token {
                 Token::Punct(b';') => {
@@ -380,9 +382,13 @@ impl<'a> Parser<'a> {
                     break Some(self.body()?);
                 }
                 Token::Word(".noreturn") => drop(self.advance()?),
-                Token::Word(".maxntid" | ".reqntid") => {
+                Token::Word(".maxntid") => {
                     self.advance()?;
-                    max_threads = Some(self.extents()?);
+                    max_threads = Some(self.extent()?.count() as u32);
+                }
+                Token::Word(".reqntid") => {
+                    self.advance()?;
+                    extent = Some(self.extent()?);
                 }
                 Token::Word(".minnctapersm" | ".maxnctapersm" | ".maxnreg") => {
                     self.advance()?;
@@ -396,21 +402,20 @@ impl<'a> Parser<'a> {
                 _ => return self.fail("a function's body, or `;`"),
             }
         };
-        Ok(Function { line, name, kernel, results, params, max_threads, body })
+        Ok(Function { line, name, kernel, results, params, max_threads, extent, body })
     }
 
-    /// The product of up to three extents.
-    fn extents(&mut self) -> Result<u32, PtxError> {
-        let mut product = 1u64;
-        loop {
-            product *= self.number("an extent", 1024)?;
+    /// Up to three extents; the others are one.
+    fn extent(&mut self) -> Result<Dim3, PtxError> {
+        let mut extents = [1; 3];
+        for extent in &mut extents {
+            *extent = self.number("an extent", 1024)? as u32;
             if !self.accept(b',')? {
-                return Ok(product as u32);
-            }
-            if product > 1 << 20 {
-                return self.fail("a block of at most 1024 threads");
+                break;
             }
         }
+        let [x, y, z] = extents;
+        Ok(Dim3::new(x, y, z))
     }
 
     pub(super) fn params(&mut self) -> Result<Vec<Variable<'a>>, PtxError> {
