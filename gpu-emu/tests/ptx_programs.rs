@@ -500,6 +500,8 @@ fn blocks_have_the_extent_that_a_kernel_was_compiled_for() {
         assert!(matches!(fault, Some(PtxFault::Extent { .. })), "{fault:?}");
     }
     assert_eq!(launch(".maxntid 16, 2", (8, 1, 4)), None);
+    let deep = launch("", (1, 1, 65));
+    assert!(matches!(deep, Some(PtxFault::TooLarge { what: "block", .. })), "{deep:?}");
     let more = launch(".maxntid 16, 2", (33, 1, 1));
     assert_eq!(more, Some(PtxFault::TooManyThreads { threads: 33, most: 32 }));
 }

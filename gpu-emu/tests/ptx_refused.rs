@@ -288,6 +288,28 @@ fn what_is_known_passes() {
 }
 
 #[test]
+fn variables_and_functions_are_such_as_there_are() {
+    for (wrong, right) in [
+        (".shared .u32 x = 5;", ".global .u32 x = 5;"),
+        (".shared .u32 x[];", ".extern .shared .u32 x[];"),
+        (".global .u32 x[];", ".global .u32 x[1];"),
+        (".func f(.reg .b32 a) { ret; }", ".func f(.param .b32 a) { ret; }"),
+        (".entry (.param .b32 r) f() { ret; }", ".func (.param .b32 r) f() { ret; }"),
+        (
+            ".entry f() { ret; } .func g() { call f; ret; }",
+            ".func f() { ret; } .func g() { call f; ret; }",
+        ),
+        (".func f() { .local .u32 x = 5; ret; }", ".func f() { .local .u32 x; ret; }"),
+    ] {
+        let parse = |text: &str| {
+            Module::parse(&kernel("").replace(".visible", &format!("{text}\n.visible")))
+        };
+        assert!(parse(wrong).is_err(), "{wrong}");
+        assert!(parse(right).is_ok(), "{right}");
+    }
+}
+
+#[test]
 fn who_takes_too_much_is_named_by_line() {
     let inside = [
         ".reg .b32 %many<65000>; .reg .b32 %more<65000>; .reg .b32 %most<65000>;",

@@ -295,6 +295,8 @@ pub(super) struct Function {
     pub(super) signature: Signature,
     /// Whether there is code for it.
     pub(super) defined: bool,
+    /// Whether it is launched, and never called.
+    pub(super) kernel: bool,
 }
 
 /// What a launch needs to know about a kernel.

@@ -114,6 +114,16 @@ pub enum PtxFault {
         /// The kernel's.
         due: Dim3,
     },
+    /// The launch is larger in one dimension than any may be.
+    #[error("a {what} of {given}, where {most} is the most in each dimension")]
+    TooLarge {
+        /// The block or the grid.
+        what: &'static str,
+        /// Its extent.
+        given: Dim3,
+        /// The largest extents.
+        most: Dim3,
+    },
     /// The kernel has more registers than a warp may.
     #[error(
         "the kernel's registers take {bytes} bytes in each warp, of which there may be {most} where a worker holds so \

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use gpu_rt::Dim3;
+
 use super::check::Checker;
 use super::code::{Kernel, Program};
 use super::fault::PtxFault;
@@ -40,6 +42,20 @@ fn most_rows(config: &LaunchConfig, emulator: &Config) -> u32 {
     rows.max(ROWS) as u32
 }
 
+/// The largest extents of a block, and of a grid, as PTX has them.
+const LARGEST: [(&str, Dim3); 2] =
+    [("block", Dim3::new(1024, 1024, 64)), ("grid", Dim3::new(i32::MAX as u32, 65535, 65535))];
+
+/// Fails where a launch is larger in one dimension than any GPU's may be.
+fn check_extents(config: &LaunchConfig) -> Result<(), PtxFault> {
+    for ((what, most), given) in LARGEST.into_iter().zip([config.block, config.grid]) {
+        if given.x > most.x || given.y > most.y || given.z > most.z {
+            return Err(PtxFault::TooLarge { what, given, most });
+        }
+    }
+    Ok(())
+}
+
 /// How many kernels a message names.
 const NAMED: usize = 8;
 
@@ -70,6 +86,7 @@ impl Call {
         if let Some(most) = kernel.max_threads.filter(|&most| threads > most.into()) {
             return Err(PtxFault::TooManyThreads { threads, most }.into());
         }
+        check_extents(config)?;
         let given = config.block;
         if let Some(due) = kernel.extent.filter(|&due| due != given) {
             return Err(PtxFault::Extent { given, due }.into());

@@ -355,7 +355,7 @@ impl Warp {
         let found = function_at(address).filter(|&number| {
             functions
                 .get(number as usize)
-                .is_some_and(|f| f.defined && f.signature == site.signature)
+                .is_some_and(|f| f.defined && !f.kernel && f.signature == site.signature)
         });
         found.ok_or_else(|| {
             let (lane, at) = (self.id(cpu, leader), At::new(cpu.program, pc));

@@ -75,6 +75,9 @@ impl<'a> Lowering<'_, 'a> {
             }
             (None, []) => match self.linker.symbols.get(name) {
                 Some(&Symbol::Function(number)) => {
+                    if self.linker.functions[number as usize].kernel {
+                        return self.malformed(format!("`{name}` is a kernel"));
+                    }
                     let signature = &self.linker.functions[number as usize].signature;
                     (Some(number), signature.clone(), Slot::NONE)
                 }

@@ -132,6 +132,7 @@ impl<'a> Linker<'a> {
     /// Gives every function its number.
     fn declare(&mut self, source: &Source<'a>) -> Result<(), PtxError> {
         for function in &source.functions {
+            self.are_parameters(function)?;
             let most = most_parameter_bytes(self.machine, function.kernel);
             let signature = Signature {
                 params: sizes(&function.params, most)?,
@@ -160,9 +161,22 @@ impl<'a> Linker<'a> {
                 local_bytes: 0,
                 signature,
                 defined: false,
+                kernel: function.kernel,
             });
         }
         Ok(())
+    }
+
+    /// Fails unless what a function takes and gives lies in parameter memory, and a kernel gives nothing.
+    fn are_parameters(&self, function: &syntax::Function<'_>) -> Result<(), PtxError> {
+        let mut all = function.params.iter().chain(&function.results);
+        let why = match all.find(|variable| variable.space != Space::Param) {
+            Some(variable) => format!(" with `{}`, which is no `.param`", variable.name),
+            None if function.kernel && !function.results.is_empty() => " with results".into(),
+            None => return Ok(()),
+        };
+        let instruction = function.name.to_owned();
+        Err(PtxError::Unsupported { line: function.line, instruction, why })
     }
 
     /// Gives every variable its place, and its initial value. Bytes of shared memory come out too:

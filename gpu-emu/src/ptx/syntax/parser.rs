@@ -198,15 +198,23 @@ impl<'a> Parser<'a> {
 
     /// A variable or a function.
     fn linked(&mut self, source: &mut Source<'a>) -> Result<(), PtxError> {
+        let mut external = false;
         loop {
             match self.token {
-                Token::Word(".extern" | ".visible" | ".weak" | ".common") => {}
+                Token::Word(".extern") => external = true,
+                Token::Word(".visible" | ".weak" | ".common") => {}
                 Token::Word(".func" | ".entry") => {
                     source.functions.push(self.function()?);
                     return Ok(());
                 }
                 Token::Word(".global" | ".const" | ".shared") => {
                     let variables = self.variables()?;
+                    // Of what the launch says the size of, there is no more than shared memory.
+                    let sized =
+                        |v: &Variable<'_>| v.count > 0 || external && v.space == Space::Shared;
+                    if !variables.iter().all(sized) {
+                        return self.fail("variables that have a size");
+                    }
                     source.variables.extend(variables);
                     return Ok(());
                 }
@@ -308,7 +316,7 @@ impl<'a> Parser<'a> {
             variable.count *= count;
             self.expect(b']')?;
         }
-        if self.accept(b'=')? {
+        if space == Space::Global && self.accept(b'=')? {
             self.initial(&mut variable.init, 0)?;
             if variable.init.len() > variable.count as usize {
                 return self.fail("no more initial values than elements");
