@@ -281,7 +281,7 @@ fn what_is_known_passes() {
     let operands = "mov.b32 %r1, %f1; mov.b32 %f1, %r1; mov.b64 %rd1, %fd1; and.b32 %f1, %r1, 0f80000000;\n\
         mov.u32 %r1, word; mov.u64 %rd1, word+4; mov.b64 %rd2, k; cvta.shared.u64 %rd3, word; cvt.u64.u32 %rd4, %tid.x;\n\
         ld.global.u8 %rd1, [%rd9]; ld.global.s16 %r1, [%rd9]; ld.global.f32 %r1, [%rd9]; ld.shared.u32 %r1, [%r2];\n\
-        ld.global.v2.u32 {_, %r1}, [%rd9]; st.global.u8 [%rd9], %r1; cvt.s8.s32 %rd1, %rd2; cvt.rn.f32.s64 %f1, %rd2;\n\
+        ld.global.v2.u32 {_, %r1}, [%rd9]; ld.param.v2.u32 {_, %r1}, [out]; st.global.u8 [%rd9], %r1; cvt.s8.s32 %rd1, %rd2; cvt.rn.f32.s64 %f1, %rd2;\n\
         atom.global.add.u32 _, [%rd9], 1; setp.eq.u32 _|%p1, %r1, 5; mov.b64 {_, %r1}, %rd1; add.f64 %fd1, %fd1, 0.5;\n\
         match.all.sync.b32 _|%p1, %r1, -1; selp.b32 %r1, 0x123456789, -1, !%p1; add.u32 %r1, %r1, WARP_SZ;";
     Module::parse(&kernel(operands)).unwrap();

@@ -1,6 +1,7 @@
 //! Loads, stores and read-modify-writes; and parameters, which are registers here.
 
-use super::function::{Lowering, Place};
+use super::function::Lowering;
+use super::operand::Place;
 use super::scope::Binding;
 use crate::ptx::PtxError;
 use crate::ptx::alu::{self, Alu};
@@ -188,7 +189,7 @@ impl<'a> Lowering<'_, 'a> {
         let mut slots = Vec::new();
         let mut widths = Vec::new();
         for element in elements {
-            if count > 1 && matches!(element, Operand::Name { name: "_", offset: 0 }) {
+            if count > 1 && is_unwanted(element) {
                 slots.push(self.scratch()?);
                 continue;
             }
@@ -285,7 +286,10 @@ impl<'a> Lowering<'_, 'a> {
     ) -> Result<(), PtxError> {
         for (n, element) in elements.iter().enumerate() {
             let (a, at) = self.param(from, ty, n, false)?;
-            let (d, register) = self.sized_destination(element, ty, Size::AtLeast)?;
+            let (d, register) = match elements.len() > 1 && is_unwanted(element) {
+                true => (self.scratch()?, Type::B64),
+                false => self.sized_destination(element, ty, Size::AtLeast)?,
+            };
             let (at, length) = (self.number(at.into()), self.number(ty.bits().into()));
             let map = match ty.bits() {
                 64 => self.bits_of("mov", Type::B64)?,
@@ -382,6 +386,11 @@ impl<'a> Lowering<'_, 'a> {
         self.emit(Inst { d, a, b, c, imm, ..Inst::new(Code::Atomic(atomic)) });
         Ok(())
     }
+}
+
+/// Whether nobody wants an element of a vector.
+fn is_unwanted(element: &Operand<'_>) -> bool {
+    matches!(element, Operand::Name { name: "_", offset: 0 })
 }
 
 /// How strong an access is.

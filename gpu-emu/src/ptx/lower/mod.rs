@@ -1,10 +1,12 @@
 //! From what is written to what is executed: names are resolved, types become widths, each
 //! instruction becomes one of [`Code`](super::code::Code), or a few.
 
+mod compare;
 mod control;
 mod function;
 mod instruction;
 mod memory;
+mod operand;
 mod scope;
 
 use std::collections::{BTreeMap, HashMap};
