@@ -353,6 +353,20 @@ fn a_variables_name_says_where_it_is() {
     );
 }
 
+#[test]
+fn local_memory_is_aligned_as_its_variables_want() {
+    let function = ".func (.param .b64 at) f() {\n.local .align 256 .b8 mine[8]; .reg .b64 %rd<3>;\n\
+        mov.b64 %rd1, mine; cvta.local.u64 %rd2, %rd1; st.param.b64 [at], %rd2; ret;\n}\n.visible .entry";
+    let body = ".local .align 8 .b8 own[24]; mov.b64 %rd1, own; st.local.b64 [%rd1], 0;\n\
+        { .param .b64 at; call.uni (at), f, (); ld.param.b64 %rd0, [at]; } and.b64 %rd0, %rd0, 255;";
+    let text = kernel(body).replacen(".visible .entry", function, 1);
+    let gpu = Gpu::new(Module::parse(&text).unwrap(), Options::default());
+    let out = gpu.words(32);
+    let arguments = words(&[out.as_slice().as_ptr() as u64]);
+    gpu.interpreter.run("k", LaunchConfig::new(1, 32), &arguments).unwrap();
+    assert_eq!(out.as_slice(), [0; 32]);
+}
+
 fn fault(body: &str, options: Options) -> Fault {
     let gpu = Gpu::new(Module::parse(&kernel(body)).unwrap(), options);
     let out = gpu.words(32);

@@ -65,10 +65,12 @@ pub(super) fn lower<'a>(
     lowering.emit(Inst::new(Code::Trap));
     lowering.resolve()?;
     let (rows, local) = (lowering.scopes.rows, lowering.scopes.local_bytes);
+    let align = lowering.scopes.local_align;
     let done = &mut linker.functions[number as usize];
     done.start = start;
     done.rows = rows;
-    done.local_bytes = local.next_multiple_of(16);
+    done.local_bytes = local;
+    linker.local_align = linker.local_align.max(align);
     Ok(())
 }
 

@@ -40,6 +40,8 @@ struct Linker<'a> {
     calls: Vec<CallSite>,
     tables: Vec<Vec<u32>>,
     lists: Vec<Slot>,
+    /// The largest alignment that a local variable of any function wants.
+    local_align: u32,
 }
 
 /// Makes a program of a module.
@@ -56,6 +58,7 @@ pub(super) fn lower(text: &str) -> Result<Program, PtxError> {
         calls: Vec::new(),
         tables: Vec::new(),
         lists: Vec::new(),
+        local_align: 16,
     };
     linker.declare(&source)?;
     let (globals, shared_bytes) = linker.place(&source)?;
@@ -76,6 +79,10 @@ pub(super) fn lower(text: &str) -> Result<Program, PtxError> {
         }
     }
     linker.all_called_are_defined()?;
+    // A function's local memory begins where its caller's ends.
+    for function in &mut linker.functions {
+        function.local_bytes = function.local_bytes.next_multiple_of(linker.local_align);
+    }
     Ok(Program {
         code: linker.code,
         lines: linker.lines,

@@ -50,6 +50,8 @@ pub(super) struct Scopes<'a> {
     /// The most rows that were ever in use.
     pub(super) rows: u32,
     pub(super) local_bytes: u32,
+    /// The largest alignment of a local variable.
+    pub(super) local_align: u32,
 }
 
 /// The most rows of a frame: no compiler makes a function with so many registers.
@@ -64,6 +66,7 @@ impl<'a> Scopes<'a> {
             next: first,
             rows: first,
             local_bytes: 0,
+            local_align: 1,
         }
     }
 
@@ -140,6 +143,7 @@ impl<'a> Scopes<'a> {
                     return Err(PtxError::TooLarge { line, what, bytes: end, most: MOST_LOCAL });
                 }
                 self.local_bytes = end as u32;
+                self.local_align = self.local_align.max(variable.align);
                 Binding::Local { offset: offset as u32 }
             }
             (Space::Shared | Space::Global, _) => {
