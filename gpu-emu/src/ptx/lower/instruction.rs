@@ -1,7 +1,7 @@
 //! Instructions that compute, and the way to all others.
 
 use super::function::Lowering;
-use super::operand::Place;
+use super::operand::{Place, is_unwanted};
 use crate::ptx::PtxError;
 use crate::ptx::alu;
 use crate::ptx::code::{Code, Inst, Space};
@@ -251,6 +251,9 @@ impl<'a> Lowering<'_, 'a> {
         match (d, a) {
             (Operand::Vector(parts), whole) => {
                 let part = self.part(ty, parts.len())?;
+                if parts.iter().all(is_unwanted) {
+                    return self.malformed("one of the parts is wanted");
+                }
                 let whole = self.source(whole, ty)?;
                 // The first part may be the very register that the others are taken from.
                 let copy = self.scratch()?;
@@ -278,6 +281,11 @@ impl<'a> Lowering<'_, 'a> {
                 let insert = self.map("bfi", &[], Type::B64)?;
                 let length = self.number(part.bits().into());
                 for (n, a) in parts.iter().enumerate() {
+                    if let Operand::Name { name, .. } = a
+                        && self.is_place(name)
+                    {
+                        return self.malformed(format!("`{name}` is no register"));
+                    }
                     let a = self.source(a, part)?;
                     let at = self.number(n as u64 * u64::from(part.bits()));
                     self.emit_map_part(insert, whole, [a, whole, at, length]);
@@ -356,6 +364,12 @@ impl<'a> Lowering<'_, 'a> {
         let (to, from) = (self.ty(Some(to))?, self.ty(Some(from))?);
         let [d, a] = self.operands(operands)?;
         let (d, register) = self.sized_destination(d, to, Size::AtLeast)?;
+        if let Operand::Name { name, .. } = a
+            && to.is_float()
+            && self.is_special(name)
+        {
+            return self.malformed(format!("`{name}` becomes no floating-point number"));
+        }
         let a = self.sized_source(a, from, Size::AtLeast)?;
         let Some(steps) = alu::convert(how, to, from, register.bits()) else {
             return self.unsupported("");

@@ -1,7 +1,7 @@
 //! Loads, stores and read-modify-writes; and parameters, which are registers here.
 
 use super::function::Lowering;
-use super::operand::Place;
+use super::operand::{Place, is_unwanted};
 use super::scope::Binding;
 use crate::ptx::PtxError;
 use crate::ptx::alu::{self, Alu};
@@ -199,7 +199,7 @@ impl<'a> Lowering<'_, 'a> {
         }
         widths.dedup();
         let [width] = widths[..] else {
-            return self.malformed("elements go to registers of one size");
+            return self.malformed("the elements of a vector are of one size");
         };
         let signed = ty.is_signed() && ty.bits() < width;
         let (a, imm, space) = self.address(from, space)?;
@@ -232,9 +232,18 @@ impl<'a> Lowering<'_, 'a> {
         if matches!(order, Order::Acquire | Order::Both) {
             return self.malformed("a store does not acquire");
         }
-        let mut slots = Vec::new();
+        let (mut slots, mut widths) = (Vec::new(), Vec::new());
         for element in elements {
             slots.push(self.sized_source(element, ty, Size::AtLeast)?);
+            if let Operand::Name { name, .. } = element
+                && let Some(Binding::Register { ty, .. }) = self.scopes.find(name)
+            {
+                widths.push(ty.bits());
+            }
+        }
+        widths.dedup();
+        if widths.len() > 1 {
+            return self.malformed("the elements of a vector are of one size");
         }
         let (a, imm, space) = self.address(to, space)?;
         let access = Access { space, order, block, bytes: ty.bytes() as u8, count, signed: None };
@@ -386,11 +395,6 @@ impl<'a> Lowering<'_, 'a> {
         self.emit(Inst { d, a, b, c, imm, ..Inst::new(Code::Atomic(atomic)) });
         Ok(())
     }
-}
-
-/// Whether nobody wants an element of a vector.
-fn is_unwanted(element: &Operand<'_>) -> bool {
-    matches!(element, Operand::Name { name: "_", offset: 0 })
 }
 
 /// How strong an access is.

@@ -18,6 +18,11 @@ pub(super) struct Place {
     pub(super) space: Space,
 }
 
+/// Whether nobody wants a result.
+pub(super) fn is_unwanted(operand: &Operand<'_>) -> bool {
+    matches!(operand, Operand::Name { name: "_", offset: 0 })
+}
+
 impl<'a> Lowering<'_, 'a> {
     /// The operands, as many as there must be.
     pub(super) fn operands<'o, const N: usize>(
@@ -49,9 +54,9 @@ impl<'a> Lowering<'_, 'a> {
         operand: &Operand<'a>,
         ty: Type,
     ) -> Result<Slot, PtxError> {
-        match *operand {
-            Operand::Name { name: "_", offset: 0 } => self.scratch(),
-            _ => self.destination(operand, ty),
+        match is_unwanted(operand) {
+            true => self.scratch(),
+            false => self.destination(operand, ty),
         }
     }
 
@@ -158,7 +163,9 @@ impl<'a> Lowering<'_, 'a> {
                 }
                 Ok(slot)
             }
-            _ if self.knows(name) => self.malformed(format!("`{name}` is no register")),
+            _ if self.is_place(name) || self.is_special(name) => {
+                self.malformed(format!("`{name}` is no register that it may have"))
+            }
             _ => self.unknown(name),
         }
     }
@@ -171,9 +178,10 @@ impl<'a> Lowering<'_, 'a> {
         }
     }
 
-    /// Whether something beside a register has the name.
-    fn knows(&self, name: &str) -> bool {
-        self.is_place(name) || Special::named(name).is_some() || Counter::named(name).is_some()
+    /// Whether a name is a special register's.
+    pub(super) fn is_special(&self, name: &str) -> bool {
+        self.scopes.find(name).is_none()
+            && (Special::named(name).is_some() || Counter::named(name).is_some())
     }
 
     /// The address that a name stands for: in its space, or a generic one where that is the same.
