@@ -76,14 +76,15 @@ impl Loaded {
             })?;
         }
         if let (Some(control), Some(log)) = (self.control, log) {
-            // SAFETY: the caller's promise; the control block is this kernel's and as long. What is copied stays as it
-            // is, so that nobody has to wait for it.
-            let copied = unsafe {
+            // SAFETY: the caller's promise; the control block is this kernel's and as long. What is copied outlives the
+            // copy, which is waited for: the next launch of this kernel has another stream, and may run before this one.
+            unsafe {
                 log.clear();
-                let from = log.control();
-                calls::cuMemcpyHtoDAsync_v2(control, from.as_ptr().cast(), from.len(), stream)
-            };
-            check("prepare a log", copied)?;
+                let (from, len) = (log.control().as_ptr().cast(), log.control().len());
+                let copied = calls::cuMemcpyHtoDAsync_v2(control, from, len, stream);
+                check("prepare a log", copied)?;
+                check("prepare a log", calls::cuStreamSynchronize(stream))?;
+            }
         }
         let mut parameter = args.as_mut_ptr().cast();
         let parameters = if args.is_empty() { std::ptr::null_mut() } else { &raw mut parameter };
