@@ -168,10 +168,13 @@ impl<I: PageIndex, E: Eviction> Fs<I, E> {
                 }
             }
         }
-        // SAFETY: pinned and locked; the file has no bytes there any more, so that nobody may read them.
+        // A page that nobody has written to since it was fetched ahead may have fewer valid bytes.
+        let rest = from.min(page.len());
+        // SAFETY: pinned and locked; the file has no bytes there any more, or had none when the page was fetched, so that
+        // nobody may read them.
         unsafe {
-            let rest = self.frame_data(frame).add(from as usize);
-            gpu_rt::mem::fill(&gpu_rt::Thread, rest, 0, (whole - from) as usize);
+            let at = self.frame_data(frame).add(rest as usize);
+            gpu_rt::mem::fill(&gpu_rt::Thread, at, 0, (whole - rest) as usize);
         }
         page.lengthen(whole);
         if marks != Marks::Clean {

@@ -377,6 +377,32 @@ fn a_long_program_in_a_cache_of_eight_pages() {
     }
 }
 
+/// A page that lies past the end of the file as the host knows it is fetched ahead, and joins the cache with no valid byte,
+/// in a frame that held another. Then the file ends within it.
+#[test]
+fn a_page_that_nobody_has_come_for_is_cut_whole() {
+    let acts = vec![
+        Act::Write { offset: 5 * 4096, len: 1, how: WRITE },
+        Act::Read { offset: 0, len: 2 * 4096, how: READ },
+        Act::Reopen { truncate: true },
+        Act::Write { offset: 8 * 4096 + 2868, len: 4096, how: WRITE },
+        Act::Read { offset: 4094, len: 3, how: BATCH },
+        Act::Read { offset: 3 * 4096, len: 1, how: BATCH },
+        Act::SetLen(3 * 4096 - 2),
+        Act::Read { offset: 0, len: 3 * 4096, how: READ },
+    ];
+    let case = Case {
+        page: 4096,
+        frames: 8,
+        direct: false,
+        group: GROUP_THREAD,
+        devices: 1,
+        schedule: Some(Schedule::Pct { seed: 0, depth: 1 }),
+        segments: vec![Segment::Device { device: 0, file: 0, acts }],
+    };
+    run::<HashFifo>(&case).unwrap_or_else(|e| panic!("{e}"));
+}
+
 /// 800 cases of each policy, which `.ci/run` tries, are some 100,000 operations.
 fn cases() -> u32 {
     std::env::var("CONFORMANCE_CASES")
