@@ -214,6 +214,26 @@ pub(super) fn stream() -> Result<sys::CUstream, CudaError> {
     Ok(stream)
 }
 
+/// Copies to device memory in a stream, and waits for that.
+///
+/// # Safety
+/// A range of the current context's memory, which nobody else uses meanwhile.
+pub(super) unsafe fn copy_to(
+    addr: u64,
+    from: &[u8],
+    stream: sys::CUstream,
+) -> Result<(), CudaError> {
+    if from.is_empty() {
+        return Ok(());
+    }
+    // SAFETY: the caller vouches for the range; `from` outlives the copy, which is waited for.
+    unsafe {
+        let copied = calls::cuMemcpyHtoDAsync_v2(addr, from.as_ptr().cast(), from.len(), stream);
+        check("copy to the device", copied)?;
+        check("copy to the device", calls::cuStreamSynchronize(stream))
+    }
+}
+
 /// Lets the device use `len` bytes of the host's memory; their device address.
 ///
 /// # Safety

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 /// Multiprocessors share rings beyond this: the daemon looks at each ring.
 const MAX_SHARDS: u32 = 32;
+
 /// Between two looks at whether kernels still run that the driver would wait for.
 const NAP: Duration = Duration::from_micros(200);
 
@@ -234,23 +235,6 @@ impl Gpu {
         drop(under_way);
         Ok(CudaLaunch::new(self.clone(), number, call.name, shape, stream, awake))
     }
-
-    /// Copies to device memory, in the current context.
-    ///
-    /// # Safety
-    /// As [`Device::write`].
-    unsafe fn put(&self, addr: u64, from: &[u8]) -> Result<(), CudaError> {
-        if from.is_empty() {
-            return Ok(());
-        }
-        // SAFETY: the caller vouches for the range; `from` outlives the copy, which is waited for.
-        unsafe {
-            let (at, len) = (from.as_ptr().cast(), from.len());
-            let copied = calls::cuMemcpyHtoDAsync_v2(addr, at, len, self.copies);
-            check("copy to the device", copied)?;
-            check("copy to the device", calls::cuStreamSynchronize(self.copies))
-        }
-    }
 }
 
 impl Device for Cuda {
@@ -311,7 +295,7 @@ impl Device for Cuda {
 
     unsafe fn write(&self, addr: u64, from: &[u8]) -> Result<(), HostError> {
         // SAFETY: the caller's promise.
-        self.0.attempt(|| unsafe { self.0.put(addr, from) }.map_err(HostError::from))
+        self.0.attempt(|| Ok(unsafe { driver::copy_to(addr, from, self.0.copies) }?))
     }
 
     fn map_region(&self, region: Arc<RegionMemory>) -> Result<u64, HostError> {

@@ -76,14 +76,11 @@ impl Loaded {
             })?;
         }
         if let (Some(control), Some(log)) = (self.control, log) {
-            // SAFETY: the caller's promise; the control block is this kernel's and as long. What is copied outlives the
-            // copy, which is waited for: the next launch of this kernel has another stream, and may run before this one.
+            // SAFETY: the caller's promise; the control block is this kernel's and as long. The copy is waited for, since
+            // the next launch of this kernel has another stream, and may run before this one.
             unsafe {
                 log.clear();
-                let (from, len) = (log.control().as_ptr().cast(), log.control().len());
-                let copied = calls::cuMemcpyHtoDAsync_v2(control, from, len, stream);
-                check("prepare a log", copied)?;
-                check("prepare a log", calls::cuStreamSynchronize(stream))?;
+                driver::copy_to(control, &log.control(), stream)?;
             }
         }
         let mut parameter = args.as_mut_ptr().cast();

@@ -6,19 +6,18 @@ use super::driver;
 use super::error::CudaError;
 use gpu_emu::{Fault, LaneId};
 use gpu_rt::Dim3;
-use gpu_rt::device_log::{Control, Kind, Slot};
+use gpu_rt::device_log::{Kind, Slot};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 /// Pages that the driver pins.
 const PAGE: usize = 4096;
-/// Bytes of the module's control block.
-pub(super) const CONTROL: usize = size_of::<Control>();
 
 /// Room for lines, known to the device.
 pub(super) struct Log {
     slots: NonNull<Slot>,
     count: usize,
+    address: u64,
     /// Lines that have been handed on.
     seen: usize,
 }
@@ -28,8 +27,7 @@ unsafe impl Send for Log {}
 
 impl Log {
     fn layout(count: usize) -> Layout {
-        // One more, for what the control block is to say.
-        Layout::array::<Slot>(count + 1)
+        Layout::array::<Slot>(count)
             .and_then(|layout| layout.align_to(PAGE))
             .expect("a log is not larger than memory")
     }
@@ -43,15 +41,9 @@ impl Log {
         let Some(slots) = NonNull::new(at.cast::<Slot>()) else {
             std::alloc::handle_alloc_error(layout)
         };
-        let log = Log { slots, count, seen: 0 };
+        let mut log = Log { slots, count, address: 0, seen: 0 };
         // SAFETY: the memory lives as long as `log`, whose owner ends the context first.
-        let address = unsafe { driver::register(at, layout.size())? };
-        // As `gpu_rt::device_log::Control`: address, slots, next, panicked, reserved.
-        let mut control = [0; CONTROL];
-        control[..8].copy_from_slice(&address.to_ne_bytes());
-        control[8..12].copy_from_slice(&(count as u32).to_ne_bytes());
-        // SAFETY: the place behind the slots is longer, and nobody reads it yet.
-        unsafe { slots.as_ptr().add(count).cast::<[u8; CONTROL]>().write(control) };
+        log.address = unsafe { driver::register(at, layout.size())? };
         Ok(log)
     }
 
@@ -60,10 +52,13 @@ impl Log {
         self.slots.as_ptr().cast()
     }
 
-    /// What the module's control block is to say before each launch, in memory that the driver has pinned.
-    pub(super) fn control(&self) -> &[u8; CONTROL] {
-        // SAFETY: bytes of the place behind the slots, which nobody writes after `new`.
-        unsafe { &*self.slots.as_ptr().add(self.count).cast() }
+    /// What the module's control block is to say, as its bytes.
+    pub(super) fn control(&self) -> [u8; 24] {
+        // As `gpu_rt::device_log::Control`: address, slots, next, panicked, reserved.
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&self.address.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&(self.count as u32).to_ne_bytes());
+        bytes
     }
 
     /// Makes room for new lines.

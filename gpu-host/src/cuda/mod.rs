@@ -20,9 +20,10 @@
 //!
 //! The driver may wait for kernels that run when it is asked for something else, and a session's kernels may wait for
 //! what its host program does next. So memory is never given back before the session ends; kernels are loaded while none
-//! of their session's runs; logs are prepared in the stream of their launch, where nothing runs yet; and a kernel that never ends costs memory and
-//! not the process. What is left is memory beyond what a session has taken so far, in pieces of 64 MiB, and other
-//! sessions' pinned memory: what a program needs beside a server it had better build, allocate and preload before.
+//! of their session's runs; logs are prepared in the stream of their launch, where nothing runs yet; and a kernel that
+//! never ends costs memory and not the process. What is left is memory beyond what a session has taken so far, in pieces
+//! of 64 MiB, and other sessions' pinned memory: what a program needs beside a server it had better build, allocate and
+//! preload before.
 
 mod calls;
 pub mod copy_rate;
